@@ -1,0 +1,1 @@
+//! Authentication, RBAC and Node authorization, service-account tokens.

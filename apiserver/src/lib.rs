@@ -1,0 +1,1 @@
+//! The Kubernetes API server: HTTP front, handlers, admission, streaming proxies.

@@ -1,0 +1,1 @@
+//! Benchmarks against Skiff and stock alike.

@@ -1,0 +1,1 @@
+//! gRPC bindings of the container runtime interface (CRI v1).

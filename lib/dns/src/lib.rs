@@ -1,0 +1,1 @@
+//! Cluster DNS for Services and pods, served on the node.

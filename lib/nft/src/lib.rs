@@ -1,0 +1,1 @@
+//! nftables over netlink: incremental transactions on tables that are ours.
