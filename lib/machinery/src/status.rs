@@ -97,7 +97,13 @@ impl Status {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
     pub fn method_not_supported(gr: &GroupResource, action: &str) -> Self {
-        Self::about(405, "MethodNotAllowed", gr, "", format!("{action} is not supported on resources of kind {:?}", gr.to_string()))
+        Self::about(
+            405,
+            "MethodNotAllowed",
+            gr,
+            "",
+            format!("{action} is not supported on resources of kind {:?}", gr.to_string()),
+        )
     }
     pub fn internal(why: impl fmt::Display) -> Self {
         let mut s = Self::new(500, "InternalError", format!("Internal error occurred: {why}"));

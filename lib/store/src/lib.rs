@@ -68,9 +68,16 @@ pub struct RangeResult {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    Put { kv: KeyValue, prev: Option<KeyValue> },
+    Put {
+        kv: KeyValue,
+        prev: Option<KeyValue>,
+    },
     /// `prev` is the value before deletion.
-    Delete { key: Arc<str>, revision: Revision, prev: Option<KeyValue> },
+    Delete {
+        key: Arc<str>,
+        revision: Revision,
+        prev: Option<KeyValue>,
+    },
 }
 
 /// What a watcher receives. Events of one revision are never split over two batches.
