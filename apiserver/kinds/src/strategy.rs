@@ -10,7 +10,8 @@ use machinery::field::ErrorList;
 pub struct Context {
     pub namespace: String,
     pub user: String,
-    /// Subresource written to: `status`, `scale`, … or empty.
+    /// Subresource written to: `status`, `scale`, … or empty. Those that write the object itself without being `status`
+    /// (`ephemeralcontainers`, `resize`, `finalize`, `approval`) go through `prepare_for_update` and `validate_update`.
     pub subresource: String,
     /// Seconds since the epoch, from the server's clock.
     pub now: i64,
@@ -83,6 +84,10 @@ pub trait Strategy: Send + Sync {
     /// What a delete with this grace period (`None`: not given) does to `obj`.
     fn deletion(&self, _obj: &Value, _grace_seconds: Option<i64>) -> Deletion {
         Deletion::Immediate
+    }
+    /// A delete without a propagation policy orphans the dependents (kinds older than the garbage collector).
+    fn orphans_dependents(&self) -> bool {
+        false
     }
     /// Field-selector values beyond `metadata.name` and `metadata.namespace`.
     fn selectable_fields(&self, _obj: &Value) -> Vec<(&'static str, String)> {
