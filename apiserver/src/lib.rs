@@ -1,1 +1,3 @@
 //! The Kubernetes API server: HTTP front, handlers, admission, streaming proxies.
+
+pub mod admission;
