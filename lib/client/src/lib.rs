@@ -1,1 +1,29 @@
-//! Client, informers, work queues, events and leader election over two transports: HTTPS and in-process.
+//! How every component talks to the API server: typed and dynamic requests, shared informers, work queues, events, leader election.
+//!
+//! There are two transports behind one trait: HTTPS, and in-process (made by the API server for components in its own process).
+//! Requests pass authentication, authorization and admission in both.
+
+pub mod api;
+pub mod clock;
+pub mod error;
+pub mod events;
+pub mod https;
+pub mod informer;
+pub mod kubeconfig;
+pub mod leader;
+pub mod object;
+pub mod retry;
+pub mod transport;
+pub mod watch;
+pub mod workqueue;
+
+pub use api::{Client, DeleteOptions, ListOptions, ObjectList, Patch};
+pub use clock::Clock;
+pub use error::{Error, Result};
+pub use events::{EventType, Recorder};
+pub use informer::{Informer, InformerEvent, Informers};
+pub use object::{Object, key_of, reference_to};
+pub use transport::{Body, BoxError, Transport};
+pub use workqueue::WorkQueue;
+
+pub use k8s_openapi;

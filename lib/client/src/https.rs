@@ -1,0 +1,167 @@
+//! The HTTPS transport: HTTP/2 (or 1.1) over rustls with a client certificate or a bearer token.
+
+use crate::transport::{Body, BoxError, Transport};
+use crate::{Error, Result};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// Where the server is and who we are. PEM everywhere.
+#[derive(Clone, Default)]
+pub struct HttpsConfig {
+    /// `https://host:port`.
+    pub server: String,
+    pub ca_pem: Option<Vec<u8>>,
+    pub client_cert_pem: Option<Vec<u8>>,
+    pub client_key_pem: Option<Vec<u8>>,
+    pub token: Option<String>,
+    /// Read anew for each request: service-account tokens rotate.
+    pub token_file: Option<PathBuf>,
+    pub tls_server_name: Option<String>,
+}
+
+/// A pooled HTTPS connection to one API server.
+pub struct HttpsTransport {
+    client: hyper_util::client::legacy::Client<Connector, Full<Bytes>>,
+    origin: Uri,
+    token: Option<String>,
+    token_file: Option<PathBuf>,
+}
+
+impl HttpsTransport {
+    pub fn new(config: HttpsConfig) -> Result<Self> {
+        let bad = |what: &str, e: &dyn std::fmt::Display| Error::Config(format!("{what}: {e}"));
+        let origin: Uri = config.server.parse().map_err(|e| bad("server address", &e))?;
+        let host = origin.host().ok_or_else(|| bad("server address", &"no host in it"))?;
+        if origin.scheme_str() != Some("https") {
+            return Err(bad("server address", &format!("{} is not https", config.server)));
+        }
+        let name = config.tls_server_name.as_deref().unwrap_or(host).trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(name).map_err(|e| bad("server name", &e))?;
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = config.ca_pem.ok_or_else(|| bad("certificate authority", &"none given"))?;
+        for cert in CertificateDer::pem_slice_iter(&ca) {
+            roots.add(cert.map_err(|e| bad("certificate authority", &e))?).map_err(|e| bad("certificate authority", &e))?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| bad("TLS", &e))?
+            .with_root_certificates(roots);
+        let mut tls = match (&config.client_cert_pem, &config.client_key_pem) {
+            (Some(cert), Some(key)) => {
+                let chain: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
+                let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| bad("client key", &e))?;
+                builder
+                    .with_client_auth_cert(chain.map_err(|e| bad("client certificate", &e))?, key)
+                    .map_err(|e| bad("client certificate", &e))?
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(Duration::from_secs(30)));
+        let connector = Connector { tcp, tls: tokio_rustls::TlsConnector::from(Arc::new(tls)), name };
+        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .http2_keep_alive_timeout(Duration::from_secs(15))
+            .http2_adaptive_window(true)
+            .build(connector);
+        Ok(Self { client, origin, token: config.token, token_file: config.token_file })
+    }
+
+    fn bearer(&self) -> std::result::Result<Option<HeaderValue>, BoxError> {
+        let token = match (&self.token_file, &self.token) {
+            (Some(file), _) => Some(std::fs::read_to_string(file).map_err(|e| format!("read {}: {e}", file.display()))?),
+            (None, t) => t.clone(),
+        };
+        let Some(token) = token else { return Ok(None) };
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+#[async_trait]
+impl Transport for HttpsTransport {
+    async fn send(&self, request: http::Request<Bytes>) -> std::result::Result<http::Response<Body>, BoxError> {
+        let (mut parts, body) = request.into_parts();
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.scheme = self.origin.scheme().cloned();
+        uri.authority = self.origin.authority().cloned();
+        parts.uri = Uri::from_parts(uri)?;
+        if let Some(bearer) = self.bearer()? {
+            parts.headers.insert(header::AUTHORIZATION, bearer);
+        }
+        let response = self.client.request(http::Request::from_parts(parts, Full::new(body))).await?;
+        Ok(response.map(|b| b.map_err(BoxError::from).boxed_unsync()))
+    }
+}
+
+#[derive(Clone)]
+struct Connector {
+    tcp: HttpConnector,
+    tls: tokio_rustls::TlsConnector,
+    name: ServerName<'static>,
+}
+
+struct Stream(TokioIo<TlsStream<TcpStream>>);
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Stream, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), BoxError>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (tcp, tls, name) = (self.tcp.call(uri), self.tls.clone(), self.name.clone());
+        Box::pin(async move {
+            let tcp = tcp.await?.into_inner();
+            let handshake = tokio::time::timeout(Duration::from_secs(10), tls.connect(name, tcp));
+            Ok(Stream(TokioIo::new(handshake.await.map_err(|_| "TLS handshake timed out")??)))
+        })
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        let c = Connected::new();
+        if self.0.inner().get_ref().1.alpn_protocol() == Some(b"h2") { c.negotiated_h2() } else { c }
+    }
+}
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: hyper::rt::ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,136 @@
+//! One watch request: frames of a streamed answer, decoded as they come.
+
+use crate::api::{JSON, failure, read_all, with_query};
+use crate::transport::Body;
+use crate::{Client, Error, ListOptions, Result};
+use bytes::{Buf, Bytes, BytesMut};
+use http::Method;
+use http_body_util::BodyExt;
+use machinery::Status;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+/// Largest single frame accepted.
+const MAX_FRAME: usize = 16 << 20;
+
+/// One event of a watch.
+#[derive(Debug)]
+pub enum WatchEvent<K> {
+    Added(K),
+    Modified(K),
+    Deleted(K),
+    /// Everything up to this resourceVersion has been sent; `initial_end` marks the end of a streamed list.
+    Bookmark {
+        resource_version: String,
+        initial_end: bool,
+    },
+}
+
+/// An open watch.
+pub struct Watch<K> {
+    body: Body,
+    buffer: BytesMut,
+    action: String,
+    kind: std::marker::PhantomData<fn() -> K>,
+}
+
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct BookmarkObject {
+    metadata: BookmarkMeta,
+}
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BookmarkMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
+    annotations: std::collections::BTreeMap<String, String>,
+}
+
+impl Client {
+    /// Watches a collection path from `options.resource_version` on.
+    pub async fn watch_path<K: DeserializeOwned>(
+        &self,
+        path: &str,
+        options: &ListOptions,
+        timeout_seconds: u32,
+    ) -> Result<Watch<K>> {
+        let query = options.query();
+        let sep = if query.is_empty() { "" } else { "&" };
+        let path = with_query(
+            path.to_owned(),
+            &format!("{query}{sep}watch=true&allowWatchBookmarks=true&timeoutSeconds={timeout_seconds}"),
+        );
+        let response = self.send(Method::GET, &path, JSON, Bytes::new()).await?;
+        let action = format!("watch {path}");
+        let code = response.status();
+        if !code.is_success() {
+            let body = read_all(response.into_body(), 1 << 20, &action).await?;
+            return Err(failure(code, &body, &action));
+        }
+        Ok(Watch { body: response.into_body(), buffer: BytesMut::new(), action, kind: std::marker::PhantomData })
+    }
+}
+
+impl<K: DeserializeOwned> Watch<K> {
+    /// The next event; `None` when the server ended the watch. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<WatchEvent<K>>> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line = self.buffer.split_to(end);
+                self.buffer.advance(1);
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    continue;
+                }
+                return Some(self.decode(&line));
+            }
+            if self.buffer.len() > MAX_FRAME {
+                return Some(Err(self.malformed("frame too long")));
+            }
+            match self.body.frame().await? {
+                Ok(frame) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.buffer.extend_from_slice(data);
+                    }
+                }
+                Err(source) => return Some(Err(Error::Transport { action: self.action.clone(), source })),
+            }
+        }
+    }
+
+    fn malformed(&self, message: impl std::fmt::Display) -> Error {
+        Error::Decode { action: self.action.clone(), message: message.to_string() }
+    }
+
+    fn decode(&self, line: &[u8]) -> Result<WatchEvent<K>> {
+        let frame: Frame = serde_json::from_slice(line).map_err(|e| self.malformed(e))?;
+        let object = frame.object.get();
+        let typed = || serde_json::from_str::<K>(object).map_err(|e| self.malformed(e));
+        match frame.kind {
+            "ADDED" => Ok(WatchEvent::Added(typed()?)),
+            "MODIFIED" => Ok(WatchEvent::Modified(typed()?)),
+            "DELETED" => Ok(WatchEvent::Deleted(typed()?)),
+            "BOOKMARK" => {
+                let b: BookmarkObject = serde_json::from_str(object).map_err(|e| self.malformed(e))?;
+                Ok(WatchEvent::Bookmark {
+                    resource_version: b.metadata.resource_version,
+                    initial_end: b.metadata.annotations.contains_key("k8s.io/initial-events-end"),
+                })
+            }
+            "ERROR" => {
+                let v = serde_json::from_str(object).map_err(|e| self.malformed(e))?;
+                Err(Status::from_value(&v).map_or_else(|| self.malformed("error frame without a Status"), Error::Api))
+            }
+            other => Err(self.malformed(format!("unknown event type {other:?}"))),
+        }
+    }
+}
