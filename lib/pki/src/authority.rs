@@ -1,0 +1,211 @@
+//! A certificate authority and the certificates it signs. ECDSA P-256 throughout: small, and quick to make and verify.
+
+use crate::files::{self, PRIVATE, PUBLIC};
+use crate::{Error, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long authorities live.
+pub const AUTHORITY_LIFETIME: Duration = Duration::from_secs(10 * 365 * DAY.as_secs());
+/// How long the certificates of components live.
+pub const LEAF_LIFETIME: Duration = Duration::from_secs(365 * DAY.as_secs());
+/// Certificates begin to be valid a little before now, for clocks that are a little late.
+const BACKDATE: Duration = Duration::from_secs(300);
+
+/// Whom a certificate is for, and what.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    pub common_name: String,
+    /// Organizations: the user's groups.
+    pub organizations: Vec<String>,
+    pub dns_names: Vec<String>,
+    pub ips: Vec<IpAddr>,
+    pub server: bool,
+    pub client: bool,
+}
+
+impl Identity {
+    /// A user with its groups.
+    pub fn client(common_name: &str, organizations: &[&str]) -> Self {
+        Self {
+            common_name: common_name.into(),
+            organizations: organizations.iter().map(|s| (*s).to_owned()).collect(),
+            client: true,
+            ..Self::default()
+        }
+    }
+
+    /// A server with the names and addresses it is reached by.
+    pub fn server(common_name: &str, dns_names: &[String], ips: &[IpAddr]) -> Self {
+        Self {
+            common_name: common_name.into(),
+            dns_names: dns_names.to_vec(),
+            ips: ips.to_vec(),
+            server: true,
+            ..Self::default()
+        }
+    }
+
+    pub fn with_organization(mut self, organization: &str) -> Self {
+        self.organizations.push(organization.into());
+        self
+    }
+
+    fn params(&self) -> Result<CertificateParams> {
+        let mut p = CertificateParams::default();
+        p.distinguished_name = name(&self.common_name, &self.organizations);
+        for d in &self.dns_names {
+            p.subject_alt_names.push(SanType::DnsName(d.as_str().try_into()?));
+        }
+        p.subject_alt_names.extend(self.ips.iter().map(|ip| SanType::IpAddress(*ip)));
+        p.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        if self.server {
+            p.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        }
+        if self.client {
+            p.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        }
+        p.use_authority_key_identifier_extension = true;
+        Ok(p)
+    }
+}
+
+fn name(common_name: &str, organizations: &[String]) -> DistinguishedName {
+    let mut dn = DistinguishedName::new();
+    for o in organizations {
+        dn.push(DnType::OrganizationName, o.as_str());
+    }
+    dn.push(DnType::CommonName, common_name);
+    dn
+}
+
+/// A certificate and its private key, in PEM.
+#[derive(Clone)]
+pub struct Pair {
+    pub cert: String,
+    pub key: String,
+}
+
+impl Pair {
+    pub fn read(cert: &Path, key: &Path) -> Result<Self> {
+        Ok(Self { cert: files::read(cert)?, key: files::read(key)? })
+    }
+
+    /// Key first: a certificate on disk always has its key.
+    pub fn write(&self, cert: &Path, key: &Path) -> Result<()> {
+        files::write_atomic(key, self.key.as_bytes(), PRIVATE)?;
+        files::write_atomic(cert, self.cert.as_bytes(), PUBLIC)
+    }
+
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>> {
+        certificates(&self.cert)
+    }
+
+    pub fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
+        PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|e| Error::Invalid(format!("no usable private key: {e}")))
+    }
+}
+
+/// All certificates of a PEM text; an error where there is none.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let certs: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match certs {
+        Ok(c) if c.is_empty() => Err(Error::Invalid("no certificate in PEM form".into())),
+        Ok(c) => Ok(c),
+        Err(e) => Err(Error::Invalid(format!("malformed PEM: {e}"))),
+    }
+}
+
+/// End of validity of the first certificate of a PEM text, in seconds since the epoch.
+pub fn not_after(pem: &str) -> Result<i64> {
+    let der = certificates(pem)?;
+    let (_, cert) =
+        x509_parser::parse_x509_certificate(&der[0]).map_err(|e| Error::Invalid(format!("malformed certificate: {e}")))?;
+    Ok(cert.validity().not_after.timestamp())
+}
+
+/// A certificate authority that can sign.
+pub struct Authority {
+    pub(crate) issuer: Issuer<'static, KeyPair>,
+    pair: Pair,
+    /// End of validity; nothing it signs outlives it.
+    not_after: SystemTime,
+}
+
+impl Authority {
+    /// Makes a self-signed authority.
+    pub fn generate(common_name: &str) -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut p = CertificateParams::default();
+        p.distinguished_name = name(common_name, &[]);
+        p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        p.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+        p.subject_alt_names.push(SanType::DnsName(common_name.try_into()?));
+        let now = SystemTime::now();
+        p.not_before = (now - BACKDATE).into();
+        p.not_after = (now + AUTHORITY_LIFETIME).into();
+        let pair = Pair { cert: p.self_signed(&key)?.pem(), key: key.serialize_pem() };
+        Self::from_pair(pair)
+    }
+
+    /// An authority that exists, from PEM. PKCS#8, PKCS#1 and SEC1 keys are read.
+    pub fn from_pair(pair: Pair) -> Result<Self> {
+        let key = KeyPair::try_from(&pair.private_key()?)?;
+        let der = pair.certificates()?.remove(0);
+        let (_, cert) =
+            x509_parser::parse_x509_certificate(&der).map_err(|e| Error::Invalid(format!("malformed certificate: {e}")))?;
+        if !cert.is_ca() {
+            return Err(Error::Invalid("the certificate is not that of an authority".into()));
+        }
+        let seconds = u64::try_from(cert.validity().not_after.timestamp()).unwrap_or(0);
+        let issuer = Issuer::from_ca_cert_der(&der, key)?;
+        Ok(Self { issuer, pair, not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) })
+    }
+
+    /// What is on disk, or a new authority, written there.
+    pub fn ensure(cert: &Path, key: &Path, common_name: &str) -> Result<Self> {
+        if cert.exists() || key.exists() {
+            return Self::from_pair(Pair::read(cert, key)?).map_err(|e| match e {
+                Error::Io { .. } => e,
+                other => Error::content(cert, other),
+            });
+        }
+        let ca = Self::generate(common_name)?;
+        ca.pair.write(cert, key)?;
+        Ok(ca)
+    }
+
+    /// The authority's certificate in PEM, for those who must trust it.
+    pub fn cert_pem(&self) -> &str {
+        &self.pair.cert
+    }
+
+    pub fn pair(&self) -> &Pair {
+        &self.pair
+    }
+
+    /// A new key and a certificate for it.
+    pub fn issue(&self, identity: &Identity, lifetime: Duration) -> Result<Pair> {
+        let key = KeyPair::generate()?;
+        let mut p = identity.params()?;
+        (p.not_before, p.not_after) = {
+            let (from, to) = self.validity(lifetime, BACKDATE);
+            (from.into(), to.into())
+        };
+        Ok(Pair { cert: p.signed_by(&key, &self.issuer)?.pem(), key: key.serialize_pem() })
+    }
+
+    /// Begin and end of a certificate signed now, cut to the authority's own end.
+    pub(crate) fn validity(&self, lifetime: Duration, backdate: Duration) -> (SystemTime, SystemTime) {
+        let now = SystemTime::now();
+        (now - backdate, (now + lifetime).min(self.not_after))
+    }
+}
