@@ -1,5 +1,6 @@
 //! Field paths and validation errors, worded as upstream words them (apimachinery/pkg/util/validation/field).
 
+use crate::quote::quote;
 use serde_json::Value;
 use std::fmt;
 
@@ -110,7 +111,7 @@ impl Error {
     }
     /// `supported values: "A", "B"`, sorted as upstream sorts them.
     pub fn not_supported(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
-        let mut quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        let mut quoted: Vec<String> = supported.iter().map(|s| quote(s)).collect();
         quoted.sort();
         let detail = if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
         Self::new(ErrorType::NotSupported, path, value, detail)
@@ -119,7 +120,7 @@ impl Error {
         Self::new(ErrorType::TooLong, path, "", format!("may not be more than {max} bytes"))
     }
     pub fn too_many(path: &Path, actual: usize, max: usize) -> Self {
-        Self::new(ErrorType::TooMany, path, actual, format!("must have at most {max} items"))
+        Self::new(ErrorType::TooMany, path, actual, format!("must have at most {max} item{}", if max == 1 { "" } else { "s" }))
     }
     pub fn internal(path: &Path, detail: impl Into<String>) -> Self {
         Self::new(ErrorType::Internal, path, "", detail)
@@ -144,7 +145,7 @@ impl fmt::Display for Error {
 /// A value as Go's field.Error prints it: strings quoted, structs as JSON, nil as `null`.
 fn go_value(v: &Value) -> String {
     match v {
-        Value::String(s) => format!("{s:?}"),
+        Value::String(s) => quote(s),
         other => other.to_string(),
     }
 }

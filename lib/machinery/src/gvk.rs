@@ -55,8 +55,9 @@ impl fmt::Display for GroupResource {
 }
 
 impl fmt::Display for GroupVersionKind {
+    /// `/v1, Kind=Pod`: the slash stays where the group is empty.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, Kind={}", GroupVersion::new(&*self.group, &*self.version), self.kind)
+        write!(f, "{}/{}, Kind={}", self.group, self.version, self.kind)
     }
 }
 

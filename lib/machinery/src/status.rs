@@ -2,6 +2,7 @@
 
 use crate::field::ErrorList;
 use crate::gvk::GroupResource;
+use crate::quote::Quoted;
 use serde_json::{Map, Value, json};
 use std::fmt;
 
@@ -45,13 +46,13 @@ impl Status {
     }
 
     pub fn not_found(gr: &GroupResource, name: &str) -> Self {
-        Self::about(404, "NotFound", gr, name, format!("{gr} {name:?} not found"))
+        Self::about(404, "NotFound", gr, name, format!("{gr} {} not found", Quoted(name)))
     }
     pub fn already_exists(gr: &GroupResource, name: &str) -> Self {
-        Self::about(409, "AlreadyExists", gr, name, format!("{gr} {name:?} already exists"))
+        Self::about(409, "AlreadyExists", gr, name, format!("{gr} {} already exists", Quoted(name)))
     }
     pub fn conflict(gr: &GroupResource, name: &str, why: impl fmt::Display) -> Self {
-        Self::about(409, "Conflict", gr, name, format!("Operation cannot be fulfilled on {gr} {name:?}: {why}"))
+        Self::about(409, "Conflict", gr, name, format!("Operation cannot be fulfilled on {gr} {}: {why}", Quoted(name)))
     }
     /// The conflict of an update with an old resourceVersion.
     pub fn modified(gr: &GroupResource, name: &str) -> Self {
@@ -63,7 +64,7 @@ impl Status {
         } else if name.is_empty() {
             format!("{gr} is forbidden: {why}")
         } else {
-            format!("{gr} {name:?} is forbidden: {why}")
+            format!("{gr} {} is forbidden: {why}", Quoted(name))
         };
         Self::about(403, "Forbidden", gr, name, message)
     }
@@ -82,7 +83,7 @@ impl Status {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let mut s = Self::about(422, "Invalid", &gk, name, format!("{gk} {name:?} is invalid: {text}"));
+        let mut s = Self::about(422, "Invalid", &gk, name, format!("{gk} {} is invalid: {text}", Quoted(name)));
         let causes: Vec<Value> =
             errs.iter().map(|e| json!({"reason": e.kind.reason(), "message": e.body(), "field": e.field})).collect();
         if !causes.is_empty() {
@@ -102,7 +103,7 @@ impl Status {
             "MethodNotAllowed",
             gr,
             "",
-            format!("{action} is not supported on resources of kind {:?}", gr.to_string()),
+            format!("{action} is not supported on resources of kind {}", Quoted(&gr.to_string())),
         )
     }
     pub fn internal(why: impl fmt::Display) -> Self {
