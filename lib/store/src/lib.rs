@@ -3,10 +3,25 @@
 //! There is one revision counter. Every write makes one new revision; reads and watches name revisions. Compaction forgets
 //! history, never current values.
 
+pub mod embedded;
+
+pub use embedded::Embedded;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Largest value, as etcd's default request limit.
+pub const VALUE_LIMIT: usize = 1536 * 1024;
+
+/// Longest key.
+pub const KEY_LIMIT: usize = 4096;
+
+/// A store that lives in memory and dies with the process: the embedded engine on a disk of memory.
+pub fn memory() -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(Embedded::open(embedded::Options::memory())?))
+}
 
 /// A revision of the whole store; the first write makes revision 2, as in etcd.
 pub type Revision = u64;
@@ -31,7 +46,7 @@ pub enum Error {
     Compacted { requested: Revision, compacted: Revision },
     #[error("revision {requested} is in the future, current is {current}")]
     Future { requested: Revision, current: Revision },
-    #[error("value of {key} is {size} bytes, the limit is {limit}")]
+    #[error("{key}: {size} bytes are too many, the limit is {limit}")]
     TooLarge { key: String, size: usize, limit: usize },
     /// Disk full, etcd unreachable: the write did not happen, or its outcome is unknown if `maybe_written`.
     #[error("store unavailable: {message}")]
@@ -66,18 +81,26 @@ pub struct RangeResult {
     pub count: u64,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// A change. The value before it is not told: whoever needs it keeps state of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    Put {
-        kv: KeyValue,
-        prev: Option<KeyValue>,
-    },
-    /// `prev` is the value before deletion.
-    Delete {
-        key: Arc<str>,
-        revision: Revision,
-        prev: Option<KeyValue>,
-    },
+    Put(KeyValue),
+    Delete { key: Arc<str>, revision: Revision },
+}
+
+impl Event {
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Put(kv) => kv.mod_revision,
+            Self::Delete { revision, .. } => *revision,
+        }
+    }
+    pub fn key(&self) -> &Arc<str> {
+        match self {
+            Self::Put(kv) => &kv.key,
+            Self::Delete { key, .. } => key,
+        }
+    }
 }
 
 /// What a watcher receives. Events of one revision are never split over two batches.
@@ -86,13 +109,16 @@ pub enum WatchMessage {
     Events(Vec<Event>),
     /// Everything up to this revision has been delivered.
     Progress(Revision),
-    /// The watch ended: too slow, compacted, or the store closed. The watcher must list anew.
+    /// The watch ended: too slow, compacted, or the store closed. The watcher must list anew. The end of the channel means the same.
     Closed(Arc<Error>),
 }
 
 /// A watch; dropping it ends it.
 pub struct Watch {
     pub rx: tokio::sync::mpsc::Receiver<WatchMessage>,
+    /// The revision of the last event put into `rx`, set before [`Store::revision`] reaches it: who has seen this one has seen
+    /// everything up to the revision read before. `None` where the store is another process; ask for progress there.
+    pub queued: Option<Arc<std::sync::atomic::AtomicU64>>,
 }
 
 /// The store. All methods are safe to call from any task; a write is durable when its future resolves.
