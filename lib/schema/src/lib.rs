@@ -1,7 +1,9 @@
 //! Tables of the built-in kinds: fields, defaults, list keys, protobuf numbers; OpenAPI and the protobuf transcoder.
 
+pub mod registry;
 pub mod resources;
 pub mod types;
 
+pub use registry::{Kind, Registry};
 pub use resources::{Resource, Scope, Subresource};
-pub use types::{Field, ListType, PatchStrategy, Struct, StructId, TypeRef, Typed, Types, Wire};
+pub use types::{Field, Form, ListType, PatchStrategy, Struct, StructId, TypeRef, Typed, Types, Wire};

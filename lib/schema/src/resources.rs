@@ -18,7 +18,7 @@ pub struct Resource {
     pub resource: Box<str>,
     pub singular: Box<str>,
     pub kind: Box<str>,
-    /// `PodList`.
+    /// `PodList`; empty where the resource cannot be listed.
     pub list_kind: Box<str>,
     pub scope: Scope,
     /// Sorted as discovery prints them: create, delete, deletecollection, get, list, patch, update, watch.
@@ -26,12 +26,29 @@ pub struct Resource {
     pub short_names: Vec<Box<str>>,
     pub categories: Vec<Box<str>>,
     pub subresources: Vec<Subresource>,
-    /// The struct of `kind`; `None` for CRDs whose schema lives elsewhere.
+    /// The struct of `kind` in the registry's arena.
     pub ty: StructId,
     /// Version that objects are stored in, of the same group (or of the group that shares the storage: events).
     pub storage_version: Box<str>,
     /// The directory of its objects in the store, below `/registry/`: `pods`, `deployments`, `services/specs`.
     pub storage_prefix: Box<str>,
+}
+
+impl Resource {
+    /// Group and version of the stored objects. Events of both groups are stored as the core group's.
+    pub fn storage_gv(&self) -> (&str, &str) {
+        match (&*self.group, &*self.resource) {
+            ("events.k8s.io", "events") => ("", &self.storage_version),
+            _ => (&self.group, &self.storage_version),
+        }
+    }
+    /// Whether objects of it are kept at all; reviews and bindings are not.
+    pub fn stored(&self) -> bool {
+        !self.storage_prefix.is_empty()
+    }
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| &*s.name == name)
+    }
 }
 
 /// `pods/log`, `deployments/scale`.

@@ -60,6 +60,19 @@ pub enum Wire {
     Bytes,
 }
 
+/// Types that have one shape in JSON and another in protobuf or in Go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    #[default]
+    Plain,
+    /// A list (or a map's list values) that protobuf wraps in a message with the one field `items = 1`.
+    Wrapped,
+    /// apiextensions `JSONSchemaPropsOrBool`; the type says `Json`.
+    SchemaOrBool,
+    SchemaOrArray,
+    SchemaOrStringArray,
+}
+
 /// One field of a struct. Inlined structs are flattened: their fields appear here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
@@ -68,17 +81,55 @@ pub struct Field {
     /// Go pointer: a zero value is kept. Otherwise `omitempty` drops zero scalars, empty strings, lists and maps.
     pub pointer: bool,
     pub omitempty: bool,
+    /// Go's `omitzero`: a zero struct or time is dropped, too.
+    pub omitzero: bool,
     pub required: bool,
     pub list_type: ListType,
     /// Keys of a `Map` list.
     pub list_keys: Vec<Box<str>>,
+    /// The list type is stated, not only implied.
+    pub list_type_stated: bool,
     /// `x-kubernetes-map-type: atomic` on a map or struct.
     pub atomic: bool,
     pub patch: PatchStrategy,
     pub patch_key: Option<Box<str>>,
+    /// As OpenAPI states it. The built-in kinds' `""`, `0` and `{}` tell apply the value of absent list keys; objects are
+    /// defaulted by code.
     pub default: Option<Value>,
     pub enum_values: Vec<Box<str>>,
+    /// Number in the message of the struct it is inlined from, and wire type of one element.
     pub proto: Option<(u32, Wire)>,
+    /// Numbers of the messages that inlined structs are in protobuf, outermost first.
+    pub proto_path: Box<[u32]>,
+    pub form: Form,
+    /// Go's name of the type where it does not follow from `ty`: `v1.PullPolicy`.
+    pub go_type: Option<Box<str>>,
+}
+
+impl Default for Field {
+    /// A string without any facts.
+    fn default() -> Self {
+        Self {
+            json: Box::default(),
+            ty: TypeRef::String,
+            pointer: false,
+            omitempty: false,
+            omitzero: false,
+            required: false,
+            list_type: ListType::Atomic,
+            list_keys: Vec::new(),
+            list_type_stated: false,
+            atomic: false,
+            patch: PatchStrategy::default(),
+            patch_key: None,
+            default: None,
+            enum_values: Vec::new(),
+            proto: None,
+            proto_path: Box::default(),
+            form: Form::Plain,
+            go_type: None,
+        }
+    }
 }
 
 /// A struct type.
@@ -126,6 +177,10 @@ impl Types {
     }
     pub fn by_name(&self, name: &str) -> Option<StructId> {
         self.by_name.get(name).copied()
+    }
+    /// All structs with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (StructId, &Struct)> {
+        (0u32..).map(StructId).zip(&self.structs)
     }
     pub fn len(&self) -> usize {
         self.structs.len()
