@@ -1,1 +1,17 @@
 //! The controllers: one module each, driven by informers and work queues.
+//!
+//! `build(config, client)` gives a [`Manager`]; [`Manager::run`] runs the controllers that the configuration names until it is told to stop.
+//! Controllers know the API and nothing else: what a node or a disk must do is asked for through objects or through a trait.
+
+pub mod config;
+pub mod context;
+pub mod core;
+mod manager;
+
+pub mod deployment;
+pub mod replicaset;
+
+pub use config::Config;
+pub use context::Context;
+pub use core::error::{Error, Result};
+pub use manager::{Manager, build};

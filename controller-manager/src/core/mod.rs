@@ -1,0 +1,13 @@
+//! What several controllers share: expectations, adoption, pods from templates, selectors.
+
+pub mod batch;
+pub mod claim;
+pub mod error;
+pub mod expectations;
+pub mod follow;
+pub mod intstr;
+pub mod pod;
+pub mod pod_control;
+pub mod pod_ranking;
+pub mod revision;
+pub mod selectors;

@@ -1,0 +1,102 @@
+//! The table of controllers and the task that runs them.
+
+use crate::{Config, Context};
+use client::{Client, Informers};
+use futures::future::BoxFuture;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+type Start = fn(Context) -> BoxFuture<'static, ()>;
+
+struct Controller {
+    /// The name in `--controllers`.
+    name: &'static str,
+    /// Its account in kube-system.
+    account: &'static str,
+    by_default: bool,
+    start: Start,
+}
+
+macro_rules! controllers {
+    ($($name:literal $account:literal $run:path),+ $(,)?) => {
+        &[$(Controller { name: $name, account: $account, by_default: true, start: |ctx| Box::pin($run(ctx)) }),+]
+    };
+}
+
+const CONTROLLERS: &[Controller] = controllers![
+    "deployment-controller" "deployment-controller" crate::deployment::run,
+    "replicaset-controller" "replicaset-controller" crate::replicaset::run,
+    "replicationcontroller-controller" "replication-controller" crate::replicaset::run_replication_controllers,
+];
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("--controllers: {0:?} is not a known controller; known are: {1}")]
+    UnknownController(String, String),
+    #[error("--cluster-cidr: {0}")]
+    ClusterCidr(String),
+}
+
+/// The controllers of one process, not started yet.
+pub struct Manager {
+    ctx: Context,
+    enabled: Vec<&'static Controller>,
+}
+
+/// Checks the configuration and prepares the controllers it names.
+pub fn build(config: Config, client: Client) -> Result<Manager, BuildError> {
+    for c in &config.controllers {
+        let name = c.strip_prefix('-').unwrap_or(c);
+        if name != "*" && !CONTROLLERS.iter().any(|k| k.name == name) {
+            let known: Vec<&str> = CONTROLLERS.iter().map(|k| k.name).collect();
+            return Err(BuildError::UnknownController(name.to_owned(), known.join(", ")));
+        }
+    }
+    let enabled = CONTROLLERS.iter().filter(|c| config.enables(c.name, c.by_default)).collect();
+    let client = client.with_user_agent("kube-controller-manager/v1.36.3");
+    let clock = config.clock;
+    let informers = Informers::new(client.clone());
+    Ok(Manager { ctx: Context { client, informers, clock, config: Arc::new(config) }, enabled })
+}
+
+impl Manager {
+    /// Names of the controllers that will run.
+    pub fn controllers(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.enabled.iter().map(|c| c.name)
+    }
+
+    /// Runs until `shutdown`; then stops every controller. A controller that panics is started again.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        for c in &self.enabled {
+            let mut ctx = self.ctx.clone();
+            if let Some(client_for) = &ctx.config.client_for {
+                ctx.client = client_for(c.account);
+            }
+            ctx.client = ctx.client.with_user_agent(&format!("kube-controller-manager/v1.36.3/{}", c.account));
+            let (name, start) = (c.name, c.start);
+            tasks.spawn(async move {
+                loop {
+                    let mut once = JoinSet::new();
+                    once.spawn(start(ctx.clone()));
+                    match once.join_next().await {
+                        Some(Err(e)) if e.is_panic() => {
+                            tracing::error!(controller = name, error = %e, "controller panicked, restarting")
+                        }
+                        _ => return,
+                    }
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                }
+            });
+        }
+        shutdown.cancelled().await;
+        tasks.shutdown().await;
+    }
+}
+
+/// Keeps a controller alive for as long as its future is polled: the workers end when this is dropped.
+pub(crate) async fn forever(mut workers: JoinSet<()>) {
+    while workers.join_next().await.is_some() {}
+}
