@@ -133,9 +133,9 @@ impl Rule {
     pub fn compact(&self) -> String {
         let mut parts = Vec::new();
         for (k, v) in [
-            ("NonResourceURLs", &self.non_resource_urls),
             ("APIGroups", &self.api_groups),
             ("Resources", &self.resources),
+            ("NonResourceURLs", &self.non_resource_urls),
             ("ResourceNames", &self.resource_names),
             ("Verbs", &self.verbs),
         ] {
