@@ -102,6 +102,8 @@ pub struct Field {
     /// Numbers of the messages that inlined structs are in protobuf, outermost first.
     pub proto_path: Box<[u32]>,
     pub form: Form,
+    /// `nullable` of a CRD's schema.
+    pub nullable: bool,
     /// Go's name of the type where it does not follow from `ty`: `v1.PullPolicy`.
     pub go_type: Option<Box<str>>,
 }
@@ -127,6 +129,7 @@ impl Default for Field {
             proto: None,
             proto_path: Box::default(),
             form: Form::Plain,
+            nullable: false,
             go_type: None,
         }
     }
