@@ -170,6 +170,11 @@ impl Cacher {
         }
     }
 
+    /// The cache can find out whether it is current.
+    pub(crate) fn can_be_fresh(&self) -> bool {
+        self.store_is_near() || self.store.supports_progress()
+    }
+
     /// The store is in this process, so the cache can tell for free whether it is current.
     pub(crate) fn store_is_near(&self) -> bool {
         self.state.lock().queued.is_some()
@@ -207,7 +212,7 @@ impl Cacher {
                 return Err(too_large_version(revision, seen, 1));
             }
             let mut wake = deadline;
-            if !near {
+            if !near && self.store.supports_progress() {
                 self.store.request_progress().await.map_err(|e| from_store(&self.config.resource, op, &e))?;
                 wake = deadline.min(Instant::now() + pause);
                 pause = (pause * 2).min(Duration::from_millis(200));
@@ -218,7 +223,7 @@ impl Cacher {
 
     /// Reads what lies in the store. `None` (and a log line) if it is no object: nothing of it could be served.
     pub(crate) fn decode(&self, kv: &KeyValue) -> Option<Arc<Object>> {
-        let stored = match self.config.transformer.from_storage(&kv.key, kv.value.clone()) {
+        let stored = match self.config.transformer.unseal(&kv.key, kv.value.clone()) {
             Ok(stored) => stored,
             Err(error) => {
                 tracing::error!(key = &*kv.key, error, "an object in the store can't be read");
@@ -336,7 +341,8 @@ impl Cacher {
             Ok(current) => drop(self.state.lock().reached(current)),
             Err(e) => tracing::debug!(error = %e, "reading the revision for bookmarks"),
         }
-        if !self.store_is_near() && self.store.request_progress().await.is_err() {
+        let far = !self.store_is_near() && self.store.supports_progress();
+        if far && self.store.request_progress().await.is_err() {
             tracing::debug!("asking for progress for bookmarks failed");
         }
         let now = Instant::now();

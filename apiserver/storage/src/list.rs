@@ -27,6 +27,9 @@ enum At {
     Exactly(Revision),
 }
 
+/// Objects as they were before; `None` stands for one that did not exist.
+type Undo = BTreeMap<String, Option<Arc<Object>>>;
+
 /// A decoded `continue` token.
 struct Continue {
     /// First key that may follow.
@@ -129,27 +132,21 @@ impl Cacher {
         if options.resource_version == "0" && options.continue_token.is_empty() {
             limit = 0;
         }
+        self.ready().await?;
+        if matches!(at, At::Latest) && !self.can_be_fresh() {
+            let revision = self.store.revision().await;
+            let revision = revision.map_err(|e| from_store(self.resource(), Operation::List, &e))?;
+            return self.list_from_store(&selection, &from, limit, revision, false).await;
+        }
         match at {
-            At::Any => self.ready().await?,
+            At::Any => {}
             At::Latest => drop(self.fresh(Operation::List).await?),
             At::NotOlderThan(revision) | At::Exactly(revision) => self.reach(revision, Operation::List).await?,
         }
         let exact = if let At::Exactly(revision) = at { Some(revision) } else { None };
-        let (index, undo, revision) = {
-            let state = self.state.lock();
-            let revision = exact.unwrap_or(state.revision);
-            if revision < state.ring.floor() {
-                drop(state);
-                return self.list_from_store(&selection, &from, limit, revision, !options.continue_token.is_empty()).await;
-            }
-            let mut undo = BTreeMap::new();
-            if exact.is_some() {
-                let later = state.ring.after(revision).rev();
-                for change in later.filter(|c| c.key().starts_with(&selection.prefix) && c.key() >= from.as_str()) {
-                    undo.insert(change.key().to_owned(), change.old.clone());
-                }
-            }
-            (state.index.clone(), undo, revision)
+        let Some((index, undo, revision)) = self.as_of(exact, &selection.prefix, &from) else {
+            let continued = !options.continue_token.is_empty();
+            return self.list_from_store(&selection, &from, limit, exact.unwrap_or(0), continued).await;
         };
         let mut page = Page::new(&selection, limit);
         for object in merge(&index, &undo, &selection.prefix, &from) {
@@ -162,6 +159,23 @@ impl Cacher {
         let more = page.more;
         let rest = if more { merge(&index, &undo, &selection.prefix, &from).count() - page.seen } else { 0 };
         Ok(page.finish(revision, rest))
+    }
+
+    /// A snapshot of the cache, and what to put back for the state at `exact`. `None` if the cache does not remember that.
+    fn as_of(&self, exact: Option<Revision>, prefix: &str, from: &str) -> Option<(Index, Undo, Revision)> {
+        let state = self.state.lock();
+        let revision = exact.unwrap_or(state.revision);
+        let mut undo = Undo::new();
+        if exact.is_some() {
+            if revision < state.ring.floor() {
+                return None;
+            }
+            let later = state.ring.after(revision).rev();
+            for change in later.filter(|c| c.key().starts_with(prefix) && c.key() >= from) {
+                undo.insert(change.key().to_owned(), change.old.clone());
+            }
+        }
+        Some((state.index.clone(), undo, revision))
     }
 
     /// A list at a revision older than the cache remembers.
@@ -245,13 +259,8 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The index with some objects as they were before: `None` stands for one that did not exist.
-fn merge<'a>(
-    index: &'a Index,
-    undo: &'a BTreeMap<String, Option<Arc<Object>>>,
-    prefix: &'a str,
-    from: &str,
-) -> impl Iterator<Item = &'a Arc<Object>> {
+/// The index with some objects as they were before.
+fn merge<'a>(index: &'a Index, undo: &'a Undo, prefix: &'a str, from: &str) -> impl Iterator<Item = &'a Arc<Object>> {
     let mut now = index.prefix(prefix, from).peekable();
     let mut before = undo.iter().peekable();
     std::iter::from_fn(move || {
