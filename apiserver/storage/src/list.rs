@@ -2,7 +2,7 @@
 //! etcd3/store.go GetList, storage/continue.go.
 
 use crate::cacher::Cacher;
-use crate::errors::{Operation, continue_expired, from_store};
+use crate::errors::{Operation, continue_expired, from_store, too_large_version};
 use crate::index::Index;
 use crate::object::Object;
 use crate::options::{List, ListOptions, VersionMatch, parse_version};
@@ -74,7 +74,8 @@ impl Cacher {
     pub async fn get(&self, namespace: &str, name: &str, resource_version: &str) -> Result<Arc<Object>, Status> {
         let minimum = parse_version(resource_version)?;
         let key = self.key(namespace, name);
-        let found = if resource_version.is_empty() {
+        self.ready().await?;
+        let found = if resource_version.is_empty() || !self.can_be_fresh() && self.is_behind(&At::NotOlderThan(minimum)) {
             self.latest(&key, Operation::Get).await?
         } else {
             self.reach(minimum, Operation::Get).await?;
@@ -133,10 +134,17 @@ impl Cacher {
             limit = 0;
         }
         self.ready().await?;
-        if matches!(at, At::Latest) && !self.can_be_fresh() {
-            let revision = self.store.revision().await;
-            let revision = revision.map_err(|e| from_store(self.resource(), Operation::List, &e))?;
-            return self.list_from_store(&selection, &from, limit, revision, false).await;
+        if !self.can_be_fresh() && self.is_behind(&at) {
+            let current = self.store.revision().await;
+            let current = current.map_err(|e| from_store(self.resource(), Operation::List, &e))?;
+            let revision = match at {
+                At::Exactly(wanted) | At::NotOlderThan(wanted) if wanted > current => {
+                    return Err(too_large_version(wanted, current, 1));
+                }
+                At::Exactly(wanted) => wanted,
+                _ => current,
+            };
+            return self.list_from_store(&selection, &from, limit, revision, !options.continue_token.is_empty()).await;
         }
         match at {
             At::Any => {}
@@ -159,6 +167,15 @@ impl Cacher {
         let more = page.more;
         let rest = if more { merge(&index, &undo, &selection.prefix, &from).count() - page.seen } else { 0 };
         Ok(page.finish(revision, rest))
+    }
+
+    /// Whether the cache, as it is, may lack what a list is to show.
+    fn is_behind(&self, at: &At) -> bool {
+        match at {
+            At::Any => false,
+            At::Latest => true,
+            At::NotOlderThan(wanted) | At::Exactly(wanted) => self.state.lock().revision < *wanted,
+        }
     }
 
     /// A snapshot of the cache, and what to put back for the state at `exact`. `None` if the cache does not remember that.
@@ -208,7 +225,8 @@ impl Cacher {
                     page.more = true;
                     return Ok(page.finish(revision, count.saturating_sub(i)));
                 }
-                if let Some(object) = self.decode(kv) {
+                let cached = self.cached(&kv.key).filter(|o| o.revision() == kv.mod_revision);
+                if let Some(object) = cached.or_else(|| self.decode(kv)) {
                     page.offer(&object);
                 }
             }

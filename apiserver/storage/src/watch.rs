@@ -231,6 +231,8 @@ impl Cacher {
         let (tx, rx) = mpsc::channel(self.config.limits.watch_buffer);
         let mut state = self.state.lock();
         let state = &mut *state;
+        // Under the lock, since stopping closes the watchers under it.
+        self.running()?;
         let now = state.revision;
         let whole_state = match options.send_initial_events {
             SendInitialEvents::Yes => true,

@@ -145,6 +145,10 @@ pub trait Store: Send + Sync + 'static {
     fn supports_progress(&self) -> bool {
         true
     }
+    /// Whether history is at hand, so that reading a recent past costs little.
+    fn keeps_history(&self) -> bool {
+        false
+    }
     /// Forgets history before `revision`.
     async fn compact(&self, revision: Revision) -> Result<()>;
     async fn compacted_revision(&self) -> Result<Revision>;
