@@ -199,26 +199,26 @@ fn check_order(patched: &[Value], order: &[Value], key: &str) -> Result<()> {
     if patched.is_empty() || order.is_empty() {
         return Ok(());
     }
-    let mut wanted = order.iter();
-    for v in patched {
+    let is_delete = |v: &Value| v.get(PATCH).and_then(Value::as_str) == Some("delete");
+    let rest: Vec<&Value> = patched.iter().filter(|v| key.is_empty() || !is_delete(v)).collect();
+    let (mut at, mut wanted) = (0, 0);
+    while let (Some(v), Some(w)) = (rest.get(at), order.get(wanted)) {
         if v.get(PATCH).is_some() {
+            at += 1;
             continue;
         }
-        let id = identity(v, key)?;
-        let mut found = false;
-        for w in wanted.by_ref() {
-            if identity(w, key)? == id {
-                found = true;
-                break;
-            }
+        if identity(v, key)? == identity(w, key)? {
+            at += 1;
         }
-        if !found {
-            return Err(Error::Other(format!(
-                "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
-                Value::from(patched.to_vec()),
-                Value::from(order.to_vec())
-            )));
-        }
+        wanted += 1;
+    }
+    // Upstream also refuses a directive that is left over at the end.
+    if at < rest.len() && wanted >= order.len() {
+        return Err(Error::Other(format!(
+            "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+            Value::from(patched.to_vec()),
+            Value::from(order.to_vec())
+        )));
     }
     Ok(())
 }
