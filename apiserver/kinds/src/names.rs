@@ -1,6 +1,7 @@
 //! What names the kinds take (apimachinery/pkg/api/validation/name.go), chosen per kind in the registry.
 
 use crate::check::{self, Reasons};
+use machinery::validation;
 
 /// How a kind's `metadata.name` is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,27 +17,12 @@ pub fn subdomain(name: &str) -> Reasons {
     check::dns1123_subdomain(name)
 }
 
-/// Reasons why `name` is not one path segment.
-pub fn path_segment(name: &str, prefix: bool) -> Reasons {
-    let mut out = Reasons::new();
-    if !prefix && (name == "." || name == "..") {
-        return vec![format!("may not be '{name}'")];
-    }
-    out.extend(["/", "%"].iter().filter(|c| name.contains(**c)).map(|c| format!("may not contain '{c}'")));
-    out
-}
-
-/// A generated name's base may end in dashes.
-pub fn mask_prefix(name: &str, prefix: bool) -> String {
-    if prefix && name.len() > 1 && name.ends_with('-') { format!("{}a", name.trim_end_matches('-')) } else { name.to_owned() }
-}
-
 /// Reasons why `name` breaks the rule, in upstream's words.
 pub fn check(rule: NameRule, name: &str, prefix: bool) -> Reasons {
     match rule {
-        NameRule::Subdomain => check::dns1123_subdomain(&mask_prefix(name, prefix)),
-        NameRule::Label => check::dns1123_label(&mask_prefix(name, prefix)),
-        NameRule::PathSegment => path_segment(name, prefix),
+        NameRule::Subdomain => validation::name_is_dns_subdomain(name, prefix),
+        NameRule::Label => validation::name_is_dns_label(name, prefix),
+        NameRule::PathSegment => validation::path_segment_name(name, prefix),
     }
 }
 
@@ -48,13 +34,7 @@ pub fn template_meta(meta: crate::at::At, e: &mut machinery::field::ErrorList) {
 
 /// Annotation keys, compared in lower case, and their total size.
 pub fn annotations(at: crate::at::At, e: &mut machinery::field::ErrorList) {
-    const LIMIT: usize = 256 * 1024;
-    let mut size = 0;
-    for (k, v) in at.entries() {
-        at.messages_for(e, k, check::qualified_name(&k.to_lowercase()));
-        size += k.len() + v.len();
-    }
-    if size > LIMIT {
-        at.too_long(e, LIMIT);
+    if let Some(map) = at.v.as_object() {
+        e.extend(machinery::objectmeta::validate_annotations(map, &at.path()));
     }
 }

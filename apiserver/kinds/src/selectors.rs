@@ -13,38 +13,15 @@ pub fn label_name(at: At, e: &mut ErrorList) {
 
 /// A map of labels: keys and values.
 pub fn labels(at: At, e: &mut ErrorList) {
-    for (k, v) in at.entries() {
-        for m in check::qualified_name(k) {
-            at.invalid_value(e, k, m);
-        }
-        for m in check::label_value(v.str()) {
-            at.invalid_value(e, v.str(), m);
-        }
+    if let Some(map) = at.v.as_object() {
+        e.extend(machinery::labels::validate_labels(map, &at.path()));
     }
 }
 
 /// `metav1.LabelSelector`.
 pub fn label_selector(at: At, e: &mut ErrorList) {
-    labels(at.get("matchLabels"), e);
-    for r in at.get("matchExpressions").items() {
-        let values = r.get("values");
-        match r.get("operator").str() {
-            "In" | "NotIn" => {
-                if values.is_empty() {
-                    values.required(e, "must be specified when `operator` is 'In' or 'NotIn'");
-                }
-            }
-            "Exists" | "DoesNotExist" => {
-                if !values.is_empty() {
-                    values.forbidden(e, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-                }
-            }
-            _ => r.get("operator").invalid_str(e, "not a valid selector operator"),
-        }
-        label_name(r.get("key"), e);
-        for v in values.items() {
-            v.check(e, check::label_value);
-        }
+    if at.present() {
+        e.extend(machinery::labels::validate_label_selector(at.v, &at.path()));
     }
 }
 
@@ -55,21 +32,7 @@ pub fn is_empty(selector: At) -> bool {
 
 /// Whether a LabelSelector selects these labels. `None` for one that is malformed.
 pub fn matches(selector: &Value, labels: &Map<String, Value>) -> Option<bool> {
-    let get = |k: &str| labels.get(k).and_then(Value::as_str);
-    let plain = meta::map_at(selector, &["matchLabels"]).iter().all(|(k, v)| get(k).is_some() && get(k) == v.as_str());
-    let mut all = plain;
-    for r in meta::list_at(selector, &["matchExpressions"]) {
-        let value = get(meta::str_at(r, &["key"]));
-        let listed = value.is_some_and(|v| meta::list_at(r, &["values"]).iter().any(|x| x.as_str() == Some(v)));
-        all &= match meta::str_at(r, &["operator"]) {
-            "In" => listed,
-            "NotIn" => !listed,
-            "Exists" => value.is_some(),
-            "DoesNotExist" => value.is_none(),
-            _ => return None,
-        };
-    }
-    Some(all)
+    Some(machinery::labels::Selector::from_label_selector(Some(selector)).ok()?.matches(labels))
 }
 
 /// `matchExpressions` of a node selector term.

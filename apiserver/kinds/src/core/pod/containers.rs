@@ -90,7 +90,17 @@ pub fn ephemeral_containers(at: At, e: &mut ErrorList, pod: &Pod, o: &Options) {
         if !target.is_empty() && !others.contains(target.str()) {
             target.not_found(e);
         }
-        for f in ["ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
+        for f in [
+            "ports",
+            "resources",
+            "resizePolicy",
+            "restartPolicy",
+            "restartPolicyRules",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+        ] {
             let v = c.get(f);
             if v.present() && !(v.v.is_object() && v.is_empty() && f == "resources") {
                 v.forbidden(e, "cannot be set for an Ephemeral Container");
@@ -173,8 +183,15 @@ fn host_port_conflicts<'a>(containers: impl Iterator<Item = At<'a>>, e: &mut Err
 }
 
 const ENV_FIELDS: [&str; 9] = [
-    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
-    "status.hostIPs", "status.podIP", "status.podIPs",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
 ];
 
 fn env(v: At, e: &mut ErrorList) {
@@ -206,7 +223,11 @@ fn env(v: At, e: &mut ErrorList) {
         }
     }
     if count == 0 {
-        from.invalid_value(e, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`");
+        from.invalid_value(
+            e,
+            "",
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
+        );
     } else if !v.get("value").is_empty() {
         from.invalid_value(e, "", "may not be specified when `value` is not empty");
     } else if count > 1 {
@@ -223,7 +244,7 @@ fn env_from(at: At, e: &mut ErrorList) {
                 count += 1;
                 if s.get("name").need(e, "") {
                     let name = s.get("name");
-                    name.messages(e, check::dns1123_subdomain(&names::mask_prefix(name.str(), true)));
+                    name.messages(e, machinery::validation::name_is_dns_subdomain(name.str(), true));
                 }
             }
         }
@@ -424,7 +445,11 @@ fn handler(h: At, e: &mut ErrorList, grace: Option<i64>, kinds: &[&'static str])
             _ => {
                 let seconds = a.get("seconds").int();
                 if let Some(grace) = grace.filter(|g| seconds < 0 || seconds > *g) {
-                    a.invalid_value(e, seconds, format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})"));
+                    a.invalid_value(
+                        e,
+                        seconds,
+                        format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})"),
+                    );
                 }
             }
         }

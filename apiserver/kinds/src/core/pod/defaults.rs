@@ -34,8 +34,10 @@ fn default_int(v: &mut Value, field: &str, value: i64) {
 pub fn resource_list(list: &mut Value) {
     let Some(m) = list.as_object_mut() else { return };
     for q in m.values_mut() {
-        if let Some(n) = resources::amount(q).filter(|n| n % 1_000_000 != 0) {
-            *q = format!("{}m", n.div_euclid(1_000_000) + 1).into();
+        if let Some(mut amount) = resources::amount(q)
+            && !amount.round_up(-3)
+        {
+            *q = amount.to_string().into();
         }
     }
 }
@@ -82,7 +84,8 @@ fn container(c: &mut Value) {
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(p) = c.get_mut(probe).filter(|p| p.is_object()) {
-            for (field, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+            for (field, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+            {
                 default_int(p, field, value);
             }
             http_get(p);
@@ -191,13 +194,6 @@ pub fn pod_spec(spec: &mut Value) {
     }
 }
 
-/// Defaults of a template in a workload.
-pub fn template(t: Option<&mut Value>) {
-    if let Some(spec) = t.and_then(|t| t.get_mut("spec")) {
-        pod_spec(spec);
-    }
-}
-
 fn requests_from_limits(r: &mut Value) {
     let limits = meta::map_at(r, &["limits"]).clone();
     if limits.is_empty() {
@@ -220,7 +216,7 @@ fn pod_level(spec: &mut Value) {
         for (name, sum) in resources::aggregate(spec, "limits") {
             let requested = meta::map_at(spec, &["resources", "requests"]).contains_key(&name);
             if resources::is_huge_page(&name) && !requested {
-                meta::entry(spec, &["resources", "limits"]).entry(name).or_insert(resources::quantity_text(sum).into());
+                meta::entry(spec, &["resources", "limits"]).entry(name).or_insert(sum.to_string().into());
             }
         }
     }
@@ -230,7 +226,7 @@ fn pod_level(spec: &mut Value) {
     let mut requests: Map<String, Value> = meta::map_at(spec, &["resources", "requests"]).clone();
     for (name, sum) in resources::aggregate(spec, "requests") {
         if supported(&name) && resources::overcommit_allowed(&name) {
-            requests.entry(name).or_insert(resources::quantity_text(sum).into());
+            requests.entry(name).or_insert(sum.to_string().into());
         }
     }
     for (name, limit) in meta::map_at(spec, &["resources", "limits"]) {

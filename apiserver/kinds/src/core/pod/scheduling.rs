@@ -130,7 +130,10 @@ pub fn topology_spread(at: At, e: &mut ErrorList, strict: bool) {
         action.one_of(e, &["DoNotSchedule", "ScheduleAnyway"]);
         let twin = |o: &&At| o.get("topologyKey").str() == key.str() && o.get("whenUnsatisfiable").str() == action.str();
         if all[i + 1..].iter().any(|o| twin(&o)) {
-            e.push(Error::duplicate(&c.get("{topologyKey, whenUnsatisfiable}").path(), format!("{{{}, {}}}", key.str(), action.str())));
+            e.push(Error::duplicate(
+                &c.get("{topologyKey, whenUnsatisfiable}").path(),
+                format!("{{{}, {}}}", key.str(), action.str()),
+            ));
         }
         let domains = c.get("minDomains");
         if domains.present() {

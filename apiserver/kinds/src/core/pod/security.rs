@@ -121,7 +121,9 @@ fn is_sysctl(name: &str) -> bool {
     name.len() <= 253
         && name.split(['.', '/']).all(|s| {
             let b = s.as_bytes();
-            b.first().is_some_and(|c| end(*c)) && b.last().is_some_and(|c| end(*c)) && b.iter().all(|c| end(*c) || b"-_".contains(c))
+            b.first().is_some_and(|c| end(*c))
+                && b.last().is_some_and(|c| end(*c))
+                && b.iter().all(|c| end(*c) || b"-_".contains(c))
         })
 }
 
@@ -240,8 +242,16 @@ pub fn operating_system(spec: At, e: &mut ErrorList) {
     for c in all_containers(spec) {
         let sc = c.get("securityContext");
         for f in [
-            "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem", "privileged",
-            "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
+            "appArmorProfile",
+            "seLinuxOptions",
+            "seccompProfile",
+            "capabilities",
+            "readOnlyRootFilesystem",
+            "privileged",
+            "allowPrivilegeEscalation",
+            "procMount",
+            "runAsUser",
+            "runAsGroup",
         ] {
             if sc.has(f) {
                 sc.get(f).forbidden(e, NO);

@@ -41,11 +41,17 @@ pub fn annotations(pod: At, e: &mut ErrorList) {
             if !["", "runtime/default", "unconfined"].contains(&v.str()) && !v.str().starts_with("localhost/") {
                 v.invalid(e, format!("invalid AppArmor profile name: {:?}", v.str()));
             }
-        } else if k == "seccomp.security.alpha.kubernetes.io/pod" || k.starts_with("container.seccomp.security.alpha.kubernetes.io/") {
+        } else if k == "seccomp.security.alpha.kubernetes.io/pod"
+            || k.starts_with("container.seccomp.security.alpha.kubernetes.io/")
+        {
             let here = at.get(k);
             if let Some(profile) = v.str().strip_prefix("localhost/") {
                 if profile.starts_with('/') || profile.split('/').any(|p| p == "..") {
-                    here.invalid_value(e, profile, if profile.starts_with('/') { "must be a relative path" } else { "must not contain '..'" });
+                    here.invalid_value(
+                        e,
+                        profile,
+                        if profile.starts_with('/') { "must be a relative path" } else { "must not contain '..'" },
+                    );
                 }
             } else if !["runtime/default", "docker/default", "unconfined"].contains(&v.str()) {
                 here.invalid(e, "must be a valid seccomp profile");
@@ -173,7 +179,7 @@ fn pod_resources(spec: At, e: &mut ErrorList, o: &Options) {
             let own = at.get(list).v.get(&name);
             if let Some(have) = own.filter(|v| resources::amount(v).is_some_and(|n| sum > n)) {
                 let path = at.get(list).path().key(&name);
-                let detail = format!("must be greater than or equal to aggregate container {list} of {}", resources::quantity_text(sum));
+                let detail = format!("must be greater than or equal to aggregate container {list} of {}", sum);
                 e.push(Error::invalid(&path, have.clone(), detail));
             }
         }

@@ -116,7 +116,7 @@ fn source(v: At, e: &mut ErrorList, o: &Options) {
 
 fn empty_dir(s: At, e: &mut ErrorList) {
     let limit = s.get("sizeLimit");
-    if crate::resources::amount(limit.v).is_some_and(|n| n < 0) {
+    if crate::resources::is_negative(limit.v) {
         limit.forbidden(e, "SizeLimit field must be a valid resource quantity");
     }
 }
@@ -155,7 +155,8 @@ pub fn host_path(s: At, e: &mut ErrorList) {
         return;
     }
     no_backsteps(path, e);
-    const TYPES: [&str; 8] = ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+    const TYPES: [&str; 8] =
+        ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
     if s.has("type") {
         s.get("type").one_of(e, &TYPES);
     }
@@ -288,12 +289,25 @@ fn quobyte(s: At, e: &mut ErrorList) {
 
 /// `metadata.labels['x']`: the path and its subscript.
 fn split_subscript(path: &str) -> (&str, Option<&str>) {
-    path.strip_suffix("']").and_then(|p| p.split_once("['")).filter(|(p, _)| !p.is_empty()).map_or((path, None), |(p, s)| (p, Some(s)))
+    path.strip_suffix("']")
+        .and_then(|p| p.split_once("['"))
+        .filter(|(p, _)| !p.is_empty())
+        .map_or((path, None), |(p, s)| (p, Some(s)))
 }
 
 const DOWNWARD_LABELS: [&str; 13] = [
-    "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
-    "spec.restartPolicy", "spec.serviceAccountName", "spec.schedulerName", "status.phase", "status.hostIP", "status.hostIPs",
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.serviceAccountName",
+    "spec.schedulerName",
+    "status.phase",
+    "status.hostIP",
+    "status.hostIPs",
     "status.podIP",
 ];
 
@@ -341,7 +355,10 @@ pub fn resource_field_ref(at: At, e: &mut ErrorList, volume: bool) {
     }
     let bytes = "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the";
     let (ok, detail) = match name.split_once('.').map_or("", |(_, r)| r) {
-        "cpu" => (["1m", "1"].contains(&divisor.str()), "only divisor's values 1m and 1 are supported with the cpu resource".to_owned()),
+        "cpu" => (
+            ["1m", "1"].contains(&divisor.str()),
+            "only divisor's values 1m and 1 are supported with the cpu resource".to_owned(),
+        ),
         "memory" => (BYTE_DIVISORS.contains(&divisor.str()), format!("{bytes} memory resource")),
         "ephemeral-storage" => (BYTE_DIVISORS.contains(&divisor.str()), format!("{bytes} local ephemeral storage resource")),
         _ if huge => (BYTE_DIVISORS.contains(&divisor.str()), format!("{bytes} hugepages resource")),
@@ -353,11 +370,15 @@ pub fn resource_field_ref(at: At, e: &mut ErrorList, volume: bool) {
 }
 
 fn downward_file(f: At, report: At, e: &mut ErrorList) {
-    let at = |name: &'static str| At { v: f.get(name).v, ..report.get(name) };
+    let at = |name: &'static str| report.get(name).with(f.get(name).v);
     at("path").need(e, "");
     local_non_reserved(at("path"), e);
     if f.has("fieldRef") {
-        field_ref(at("fieldRef"), e, &["metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid"]);
+        field_ref(
+            at("fieldRef"),
+            e,
+            &["metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid"],
+        );
         if f.has("resourceFieldRef") {
             report.invalid_value(e, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously");
         }
@@ -396,7 +417,9 @@ fn fibre_channel(s: At, e: &mut ErrorList) {
 fn flex(s: At, e: &mut ErrorList) {
     s.get("driver").need(e, "");
     for (k, _) in s.get("options").entries() {
-        if k.split_once('/').is_some_and(|(domain, _)| domain == "kubernetes.io" || domain.ends_with(".kubernetes.io") || domain == "k8s.io" || domain.ends_with(".k8s.io")) {
+        if k.split_once('/').is_some_and(|(domain, _)| {
+            domain == "kubernetes.io" || domain.ends_with(".kubernetes.io") || domain == "k8s.io" || domain.ends_with(".k8s.io")
+        }) {
             s.get("options").key(k).invalid_value(e, k, "kubernetes.io and k8s.io namespaces are reserved");
         }
     }
@@ -413,7 +436,10 @@ fn azure_disk(s: At, e: &mut ErrorList) {
     }
     let managed = uri.str().starts_with("/subscriptions/");
     if kind.str() == "Managed" && !managed {
-        uri.not_supported(e, &["/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"]);
+        uri.not_supported(
+            e,
+            &["/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"],
+        );
     } else if kind.present() && kind.str() != "Managed" && managed {
         uri.not_supported(e, &["https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"]);
     }
@@ -454,9 +480,6 @@ fn ephemeral(s: At, e: &mut ErrorList) {
     }
     let meta = template.get("metadata");
     crate::names::template_meta(meta, e);
-    for name in ["annotations", "labels"] {
-        let _ = meta.get(name);
-    }
     for (k, _) in meta.entries() {
         if !["annotations", "labels", "creationTimestamp"].contains(&k) && !meta.get(k).is_empty() {
             meta.get(k).forbidden(e, "cannot be set for an ephemeral volume");
