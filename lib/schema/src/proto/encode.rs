@@ -1,6 +1,7 @@
 //! Tree to protobuf. Nested messages are written after a gap for their length, which is filled in when it is known.
 
 use super::plan::Entry;
+use super::wire::{BYTES, VARINT, bytes_field, double_field, tag, varint};
 use super::{Codec, MAX_DEPTH, ProtoError};
 use crate::decode::SCHEMA;
 use crate::types::{Field, Form, Struct, StructId, TypeRef};
@@ -9,32 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use machinery::{duration, time};
 use serde_json::{Map, Value};
 
-const VARINT: u32 = 0;
-const FIXED64: u32 = 1;
-const BYTES: u32 = 2;
-
 pub(super) fn message(codec: &Codec, value: &Value, root: StructId) -> Result<Vec<u8>, ProtoError> {
     let mut w = Writer { codec, out: Vec::with_capacity(512) };
     w.structure(value.as_object(), root, MAX_DEPTH)?;
     Ok(w.out)
-}
-
-pub(super) fn varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-fn tag(out: &mut Vec<u8>, number: u32, wire: u32) {
-    varint(out, u64::from(number << 3 | wire));
-}
-
-pub(super) fn bytes_field(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-    tag(out, number, BYTES);
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
 }
 
 struct Writer<'a> {
@@ -135,8 +114,7 @@ impl Writer<'_> {
             }
             TypeRef::Float64 => {
                 let x = v.map_or(Ok(0.0), |v| v.as_f64().ok_or_else(|| wrong("number")))?;
-                tag(&mut self.out, n, FIXED64);
-                self.out.extend_from_slice(&x.to_le_bytes());
+                double_field(&mut self.out, n, x);
             }
             TypeRef::Time | TypeRef::MicroTime => {
                 let text = text("time")?;

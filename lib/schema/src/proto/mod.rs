@@ -8,6 +8,7 @@ mod encode;
 mod plan;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wire;
 
 use crate::registry::Registry;
 use crate::types::{StructId, Types};
@@ -89,10 +90,10 @@ impl Codec {
     /// A watch event around an object that [`Self::encode_object`] gave, with the length that frames it in the stream.
     pub fn watch_frame(event: &str, object: &[u8]) -> Vec<u8> {
         let mut raw = Vec::with_capacity(object.len() + 8);
-        encode::bytes_field(&mut raw, 1, object);
+        wire::bytes_field(&mut raw, 1, object);
         let mut out = vec![0; 4];
-        encode::bytes_field(&mut out, 1, event.as_bytes());
-        encode::bytes_field(&mut out, 2, &raw);
+        wire::bytes_field(&mut out, 1, event.as_bytes());
+        wire::bytes_field(&mut out, 2, &raw);
         let len = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
         out[..4].copy_from_slice(&len.to_be_bytes());
         out
@@ -109,13 +110,13 @@ impl Codec {
 /// `runtime.Unknown` around an encoded object.
 fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
     let mut meta = Vec::with_capacity(api_version.len() + kind.len() + 4);
-    encode::bytes_field(&mut meta, 1, api_version.as_bytes());
-    encode::bytes_field(&mut meta, 2, kind.as_bytes());
+    wire::bytes_field(&mut meta, 1, api_version.as_bytes());
+    wire::bytes_field(&mut meta, 2, kind.as_bytes());
     let mut out = Vec::with_capacity(raw.len() + meta.len() + 24);
     out.extend_from_slice(MAGIC);
-    encode::bytes_field(&mut out, 1, &meta);
-    encode::bytes_field(&mut out, 2, raw);
-    encode::bytes_field(&mut out, 3, b"");
-    encode::bytes_field(&mut out, 4, b"");
+    wire::bytes_field(&mut out, 1, &meta);
+    wire::bytes_field(&mut out, 2, raw);
+    wire::bytes_field(&mut out, 3, b"");
+    wire::bytes_field(&mut out, 4, b"");
     out
 }

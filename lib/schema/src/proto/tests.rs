@@ -75,7 +75,7 @@ fn bombs_and_garbage_are_refused() {
     let mut bytes = Vec::new();
     for _ in 0..2_000 {
         let mut outer = Vec::new();
-        encode::bytes_field(&mut outer, not, &bytes);
+        wire::bytes_field(&mut outer, not, &bytes);
         bytes = outer;
     }
     assert_eq!(codec.decode(&bytes, id), Err(ProtoError::Malformed("exceeded max depth")));
