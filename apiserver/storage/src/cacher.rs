@@ -30,6 +30,8 @@ pub type FieldsFn = Arc<dyn Fn(&Value) -> Vec<(String, String)> + Send + Sync>;
 pub struct Limits {
     /// Events a watcher may lag behind before it is closed.
     pub watch_buffer: usize,
+    /// How long a request waits for the cache to be filled.
+    pub fill_timeout: Duration,
     /// How long a read waits for the cache to reach the revision it asks for.
     pub fresh_timeout: Duration,
     /// Time between two bookmarks.
@@ -38,7 +40,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { watch_buffer: 1024, fresh_timeout: Duration::from_secs(3), bookmark_interval: Duration::from_secs(60) }
+        Self {
+            watch_buffer: 1024,
+            fill_timeout: Duration::from_secs(10),
+            fresh_timeout: Duration::from_secs(3),
+            bookmark_interval: Duration::from_secs(60),
+        }
     }
 }
 
@@ -174,7 +181,7 @@ impl Cacher {
         }
         let mut applied = self.applied.subscribe();
         let filled = applied.wait_for(|r| *r != 0);
-        match tokio::time::timeout(self.config.limits.fresh_timeout, filled).await {
+        match tokio::time::timeout(self.config.limits.fill_timeout, filled).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(Status::too_many_requests("storage is (re)initializing", 1)),
         }

@@ -1,6 +1,7 @@
 //! The promises of the watch cache: resourceVersion semantics, chunks, watches, bookmarks, selectors, slow watchers, compaction.
 
 use machinery::{GroupResource, Status, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{
@@ -19,7 +20,8 @@ struct Fixture {
 fn config(resource: &str) -> Config {
     let mut config = Config::new(GroupResource::new("", resource), format!("/registry/{resource}/"));
     config.fields = Arc::new(|v| vec![("spec.nodeName".into(), v["spec"]["nodeName"].as_str().unwrap_or("").into())]);
-    config.limits.fresh_timeout = Duration::from_millis(200);
+    // However slow the machine, what comes at all comes in time.
+    (config.limits.fill_timeout, config.limits.fresh_timeout) = (Duration::from_secs(300), Duration::from_secs(300));
     config
 }
 
@@ -39,6 +41,12 @@ fn object(namespace: &str, name: &str) -> Value {
 }
 
 impl Fixture {
+    /// For requests that wait in vain: a cacher that gives up at once.
+    fn impatient(&self) -> Arc<Cacher> {
+        let mut config = config("pods");
+        config.limits.fresh_timeout = Duration::from_millis(10);
+        Cacher::new(self.store.clone(), config)
+    }
     async fn create(&self, namespace: &str, name: &str) -> Revision {
         self.pods.create(namespace, name, object(namespace, name), None).await.unwrap().revision()
     }
@@ -102,7 +110,7 @@ async fn get_by_resource_version() {
     assert_eq!((missing.code, &*missing.message), (404, "pods \"none\" not found"));
     let invalid = f.pods.get("default", "a", "x").await.unwrap_err();
     assert_eq!(invalid.code, 400);
-    too_large(f.pods.get("default", "a", "1000").await.unwrap_err(), later);
+    too_large(f.impatient().get("default", "a", "1000").await.unwrap_err(), later);
 }
 
 fn too_large(status: Status, current: Revision) {
@@ -138,7 +146,7 @@ async fn list_by_resource_version() {
         assert!(revision.is_none_or(|r| r == list.revision), "{case}: {}", list.revision);
     }
     for options in [at(1000), exact(1000), newer(1000)] {
-        too_large(f.pods.list(options).await.unwrap_err(), last);
+        too_large(f.impatient().list(options).await.unwrap_err(), last);
     }
 }
 
@@ -262,7 +270,9 @@ async fn initial_events_end_with_a_bookmark() {
         let revision: Revision = end.strip_prefix("INITIAL-END ").unwrap().parse().unwrap();
         assert!(revision >= least, "{version:?}: {end}");
     }
-    let mut ahead = f.watch("1000", yes).await;
+    let mut options = WatchOptions { resource_version: "1000".into(), ..WatchOptions::default() };
+    yes(&mut options);
+    let mut ahead = f.impatient().watch(options).await.unwrap();
     assert!(next(&mut ahead).await.starts_with("ERROR 504 Timeout: Too large resource version: 1000"));
 }
 
@@ -360,6 +370,68 @@ async fn preconditions_and_conflicts() {
     let forbidden = f.pods.delete("default", "a", &uid("uid-a"), |_| Err(Status::bad_request("no"))).await.unwrap_err();
     assert_eq!(forbidden.message, "no");
     assert_eq!(f.pods.delete("default", "a", &uid("uid-a"), |_| Ok(())).await.unwrap().revision(), made + 2);
+}
+
+/// Random writes against a model that remembers the nodes of all pods at every revision: exact lists tell each of these states,
+/// and a watch with a selector leads from any of them to the last.
+#[tokio::test]
+async fn random_operations() {
+    let mut seed = 42u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let f = fixture();
+    let mut now: BTreeMap<String, String> = BTreeMap::new();
+    let mut states = BTreeMap::from([(f.store.revision().await.unwrap(), now.clone())]);
+    for _ in 0..400 {
+        let name = format!("p{:02}", random(20));
+        let node = format!("n{}", random(3));
+        let revision = match now.get(&name) {
+            None => {
+                now.insert(name.clone(), String::new());
+                f.create("default", &name).await
+            }
+            Some(_) if random(4) == 0 => {
+                now.remove(&name);
+                f.delete(&name).await
+            }
+            Some(_) => {
+                now.insert(name.clone(), node.clone());
+                f.set(&name, &["spec", "nodeName"], &node).await
+            }
+        };
+        // An update to what is there already writes nothing and returns the old revision.
+        states.entry(revision).or_insert_with(|| now.clone());
+    }
+    let on = |state: &BTreeMap<String, String>, node: &str| -> Vec<String> {
+        state.iter().filter(|(_, n)| *n == node).map(|(name, _)| name.clone()).collect()
+    };
+    let on_n1 = || selector(|o| o.field("spec.nodeName") == Some("n1"));
+    let last = *states.keys().last().unwrap();
+    for (revision, state) in states.iter().step_by(13).skip(1) {
+        let exact = ListOptions { version_match: Some(VersionMatch::Exact), ..at(revision) };
+        let all = f.pods.list(exact.clone()).await.unwrap();
+        let found: BTreeMap<_, _> =
+            all.items.iter().map(|o| (o.name().to_owned(), o.field("spec.nodeName").unwrap().to_owned())).collect();
+        assert_eq!(&found, state, "at {revision}");
+        let mut selected: BTreeSet<String> = names(&f.pods.list(ListOptions { selector: on_n1(), ..exact }).await.unwrap())
+            .into_iter()
+            .map(String::from)
+            .collect();
+        assert_eq!(selected.iter().cloned().collect::<Vec<_>>(), on(state, "n1"), "at {revision}");
+        let mut watcher = f.watch(&revision.to_string(), |o| o.selector = on_n1()).await;
+        while let Some(WatchEvent::Object(event)) = watcher.try_next() {
+            let name = event.object.name().to_owned();
+            assert!(event.object.revision() > *revision);
+            match event.kind {
+                EventKind::Added => assert!(selected.insert(name), "{event:?} was there"),
+                EventKind::Modified => assert!(selected.contains(&name), "{event:?} was not there"),
+                EventKind::Deleted => assert!(selected.remove(&name), "{event:?} was not there"),
+            }
+        }
+        assert_eq!(selected.into_iter().collect::<Vec<_>>(), on(&states[&last], "n1"), "from {revision}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

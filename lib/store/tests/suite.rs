@@ -1,12 +1,12 @@
 //! What every backend promises, run on each: memory, embedded in a file, etcd (where its binary is installed).
 
+mod etcd_process;
+
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Embedded, Error, Etcd, Event, Range, Revision, Store, Watch, WatchMessage, embedded, etcd};
+use store::{Embedded, Error, Event, Range, Revision, Store, Watch, WatchMessage, embedded};
 
 type Shared = Arc<dyn Store>;
 
@@ -283,51 +283,8 @@ async fn embedded_in_a_file() {
     assert_eq!(store.compacted_revision().await.unwrap(), compacted);
 }
 
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Two addresses that nobody listens on; both are taken before either is let go, so that they differ.
-fn free_urls() -> (String, String) {
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = |l: &TcpListener| format!("http://{}", l.local_addr().unwrap());
-    let (one, other) = (free(), free());
-    (url(&one), url(&other))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn on_etcd() {
-    let dir = tempfile::tempdir().unwrap();
-    let (client, peer) = free_urls();
-    let started = Command::new("etcd")
-        .args(["--log-level", "error", "--data-dir"])
-        .arg(dir.path())
-        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client, "--listen-peer-urls", &peer])
-        .args(["--initial-advertise-peer-urls", &peer, "--initial-cluster", &format!("default={peer}")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let _etcd = match started {
-        Ok(child) => Running(child),
-        Err(e) => {
-            eprintln!("skipped: etcd can't be started ({e}); install it, for instance: apt-get install etcd-server");
-            return;
-        }
-    };
-    let options = etcd::Options { servers: vec![client], ..etcd::Options::default() };
-    let connect = async {
-        loop {
-            match Etcd::connect(&options).await {
-                Ok(store) => break store,
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-    };
-    let store = tokio::time::timeout(Duration::from_secs(60), connect).await.expect("etcd starts");
-    suite(Arc::new(store)).await;
+    let Some(etcd) = etcd_process::EtcdProcess::start() else { return };
+    suite(Arc::new(etcd.connect().await)).await;
 }
