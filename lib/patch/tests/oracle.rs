@@ -249,9 +249,10 @@ fn quantities() {
                 text.push(*r.one(&['0', '0', '1', '5', '9']));
             }
         }
-        text.push_str(*r.one(&[
+        let suffix = r.one::<&str>(&[
             "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "e3", "E-2", "e9", "x", "K",
-        ]));
+        ]);
+        text.push_str(suffix);
         let want = oracle.ask(&json!({"what": "quantity", "text": text}));
         match machinery::quantity::canonicalize(&text) {
             Ok(got) => {
