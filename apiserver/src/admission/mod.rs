@@ -11,6 +11,7 @@ mod limit_ranger;
 mod node_restriction;
 mod node_taints;
 mod pod_names;
+mod pod_security;
 mod priority;
 mod resource_quota;
 mod resources;
@@ -182,6 +183,7 @@ impl Chain {
             Box::new(service_account::ServiceAccount),
             Box::new(node_restriction::NodeRestriction),
             Box::new(node_taints::TaintNodesByCondition),
+            Box::new(pod_security::PodSecurity),
             Box::new(priority::Priority),
             Box::new(tolerations),
             Box::new(storage::DefaultStorageClass),

@@ -17,7 +17,7 @@ pub(super) fn add(to: &mut Resources, more: &Resources) {
         match to.get_mut(k) {
             Some(have) => have.add(q),
             None => {
-                to.insert(k.clone(), q.clone());
+                to.insert(k.clone(), *q);
             }
         }
     }
@@ -26,7 +26,7 @@ pub(super) fn add(to: &mut Resources, more: &Resources) {
 fn raise(to: &mut Resources, other: &Resources) {
     for (k, q) in other {
         if to.get(k).is_none_or(|have| have < q) {
-            to.insert(k.clone(), q.clone());
+            to.insert(k.clone(), *q);
         }
     }
 }
