@@ -305,7 +305,8 @@ impl Cacher {
         let range = self.store.range(prefix, Range { revision, ..Range::default() }).await?;
         let floor = revision.unwrap_or(range.revision);
         let mut watch = self.store.watch(prefix, floor).await?;
-        let mut index = Index::from_sorted(range.kvs.iter().filter_map(|kv| self.decode(kv)).collect());
+        // Each value is freed as its object is made, so that the two don't add up.
+        let mut index = Index::from_sorted(range.kvs.into_iter().filter_map(|kv| self.decode(&kv)).collect());
         let mut ring = Ring::starting_at(floor);
         let mut reached = floor;
         let target = watch.queued.as_ref().map_or(floor, |q| q.load(Ordering::Acquire));
