@@ -1,5 +1,6 @@
 //! Tables of the built-in kinds: fields, defaults, list keys, protobuf numbers; OpenAPI and the protobuf transcoder.
 
+pub mod crd;
 pub mod decode;
 pub mod openapi;
 pub mod proto;
@@ -7,6 +8,7 @@ pub mod registry;
 pub mod resources;
 pub mod types;
 
+pub use crd::CustomTypes;
 pub use decode::{DecodeError, Mode, Problem, decode, default, normalize, parse, prune, strict_error};
 pub use proto::{Codec, ProtoError};
 pub use registry::{Kind, Registry};

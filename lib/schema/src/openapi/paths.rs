@@ -292,18 +292,19 @@ pub(super) fn resource(
 
     for s in &r.subresources {
         let w = Writer { format, gvk: (&s.group, &s.version, &s.kind), tag: w.tag.clone() };
-        let object = definition(s).unwrap_or_else(|| names.object.clone());
+        let connects = s.kind.ends_with("Options");
+        let object = (!connects).then(|| definition(s)).flatten().unwrap_or_else(|| names.object.clone());
         let id = format!("{prefix}{scope}{kind}{}", capital(&s.name));
         let has = |verb: &str| s.verbs.iter().any(|v| &**v == verb);
         let mut methods = Map::new();
-        if s.kind.ends_with("Options") {
+        if connects {
             for (verb, method) in
                 [("get", "get"), ("create", "post"), ("update", "put"), ("patch", "patch"), ("delete", "delete")]
             {
                 if has(verb) {
                     let connect = Operation {
                         action: "connect",
-                        id: format!("connect{}{}", capital(method), id),
+                        id: format!("connect{prefix}{}{scope}{kind}{}", capital(method), capital(&s.name)),
                         description: format!("connect {} requests to {} of {kind}", method.to_ascii_uppercase(), s.name),
                         query: Vec::new(),
                         body: None,

@@ -45,7 +45,9 @@ impl<'a> Definitions<'a> {
             Some(id) => self.structure(id),
             None => self.leaf(name),
         };
-        if let Some(text) = self.descriptions.of(name, None) {
+        let kind = name.rsplit('.').next().unwrap_or(name);
+        let list = || kind.strip_suffix("List").map(|items| format!("{kind} is a list of objects of kind {items}."));
+        if let Some(text) = self.descriptions.of(name, None).or_else(list) {
             out.insert("description".into(), text.into());
         }
         Value::Object(out)
@@ -74,7 +76,8 @@ impl<'a> Definitions<'a> {
         let mut properties = Map::new();
         for f in &st.fields {
             let mut p = self.field(f);
-            if let Some(text) = self.descriptions.of(&st.name, Some(&f.json)) {
+            let described = self.descriptions.of(&st.name, Some(&f.json));
+            if let Some(text) = described.or_else(|| usual(&f.json, &f.ty).map(str::to_owned)) {
                 p.insert("description".into(), text.into());
             }
             properties.insert(f.json.to_string(), Value::Object(p));
@@ -140,6 +143,9 @@ impl<'a> Definitions<'a> {
         if f.atomic {
             out.insert("x-kubernetes-map-type".into(), "atomic".into());
         }
+        if f.granular {
+            out.insert("x-kubernetes-map-type".into(), "granular".into());
+        }
         let strategies = [(f.patch.merge, "merge"), (f.patch.replace, "replace"), (f.patch.retain_keys, "retainKeys")];
         let strategies: Vec<&str> = strategies.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
         if !strategies.is_empty() {
@@ -202,5 +208,16 @@ impl<'a> Definitions<'a> {
         }
         out.insert("default".into(), default);
         out
+    }
+}
+
+/// Descriptions of the fields that all objects and lists have, where the type's own are not known.
+fn usual(field: &str, ty: &TypeRef) -> Option<&'static str> {
+    match (field, ty) {
+        ("apiVersion", TypeRef::String) => Some("Group and version of the schema that the object follows, such as `apps/v1`."),
+        ("kind", TypeRef::String) => Some("Name of the REST resource that the object represents, in CamelCase."),
+        ("metadata", TypeRef::Struct(_)) => Some("Standard metadata of an object or of a list."),
+        ("items", TypeRef::Array(_)) => Some("The objects of the list."),
+        _ => None,
     }
 }
