@@ -11,6 +11,8 @@ pub enum NameRule {
     Label,
     /// Whatever fits one URL segment (RBAC).
     PathSegment,
+    /// An IP address in canonical form.
+    Address,
 }
 
 pub fn subdomain(name: &str) -> Reasons {
@@ -23,6 +25,7 @@ pub fn check(rule: NameRule, name: &str, prefix: bool) -> Reasons {
         NameRule::Subdomain => validation::name_is_dns_subdomain(name, prefix),
         NameRule::Label => validation::name_is_dns_label(name, prefix),
         NameRule::PathSegment => validation::path_segment_name(name, prefix),
+        NameRule::Address => validation::ip(&machinery::field::Path::default(), name).into_iter().map(|e| e.detail).collect(),
     }
 }
 
