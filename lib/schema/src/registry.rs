@@ -176,10 +176,9 @@ fn parse_field(row: &str, types: &Types) -> Result<Field, String> {
     let list_type = next();
     let (kind, keys) = list_type.split_once(':').unwrap_or((list_type, ""));
     f.list_keys = list(keys);
-    let is_list = matches!(f.ty, TypeRef::Array(_) | TypeRef::Bytes);
+    let is_list = matches!(f.ty, TypeRef::Array(_));
     match kind {
-        "" => {}
-        "granular" => f.granular = true,
+        "" | "granular" => {}
         "atomic" if is_list => f.list_type_stated = true,
         "atomic" => f.atomic = true,
         "set" | "map" => {

@@ -10,7 +10,6 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use normalize::{SCHEMA, finish};
 pub use normalize::{default, normalize, prune};
 pub use parse::parse;
 

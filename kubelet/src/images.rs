@@ -1,0 +1,228 @@
+//! Images: pull policies, pull back-off and their events (upstream pkg/kubelet/images).
+
+use crate::context::{Context, container_reference};
+use crate::pod::backoff::Backoff;
+use client::EventType;
+use cri::v1 as api;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Why a container has no image: the reason of its waiting state, and the message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ImageError {
+    pub reason: &'static str,
+    pub message: String,
+    /// When another try makes sense.
+    pub retry: Option<Duration>,
+}
+
+/// Pull state of the node: back-off per pod and image, and pulls one after the other if so configured.
+pub struct Images {
+    backoff: Mutex<Backoff>,
+    last_error: Mutex<HashMap<String, String>>,
+    serial: Option<tokio::sync::Mutex<()>>,
+}
+
+impl Images {
+    pub fn new(serialize: bool) -> Self {
+        Self {
+            backoff: Mutex::new(Backoff::new(Duration::from_secs(10), Duration::from_secs(300))),
+            last_error: Default::default(),
+            serial: serialize.then(|| tokio::sync::Mutex::new(())),
+        }
+    }
+}
+
+/// The image name with `:latest` where it has neither tag nor digest, or why it is no image name.
+pub fn with_default_tag(image: &str) -> Result<String, String> {
+    let invalid = |why: &str| Err(format!("couldn't parse image name {image:?}: {why}"));
+    let (name, digest) = match image.split_once('@') {
+        Some((n, d)) => (n, Some(d)),
+        None => (image, None),
+    };
+    let slash = name.rfind('/').map_or(0, |i| i + 1);
+    let (path, tag) = match name[slash..].split_once(':') {
+        Some((n, t)) => (format!("{}{n}", &name[..slash]), Some(t)),
+        None => (name.to_owned(), None),
+    };
+    let mut parts: Vec<&str> = path.split('/').collect();
+    let is_host = |p: &str| p.contains(['.', ':']) || p == "localhost" || p.chars().any(|c| c.is_ascii_uppercase());
+    if parts.len() > 1 && is_host(parts[0]) {
+        parts.remove(0);
+    }
+    if parts.iter().any(|p| p.chars().any(|c| c.is_ascii_uppercase())) {
+        return invalid("invalid reference format: repository name must be lowercase");
+    }
+    let component = |p: &str| {
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        edge(p.chars().next())
+            && edge(p.chars().next_back())
+            && p.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))
+    };
+    let good_tag = |t: &str| {
+        !t.is_empty()
+            && t.len() <= 128
+            && !t.starts_with(['.', '-'])
+            && t.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    let good_digest = |d: &str| d.split_once(':').is_some_and(|(_, h)| h.len() >= 32 && h.chars().all(|c| c.is_ascii_hexdigit()));
+    if !parts.iter().all(|p| component(p)) || !tag.is_none_or(good_tag) || !digest.is_none_or(good_digest) {
+        return invalid("invalid reference format");
+    }
+    Ok(if tag.is_none() && digest.is_none() { format!("{image}:latest") } else { image.to_owned() })
+}
+
+/// Makes sure the container's image is there, by its pull policy; returns the runtime's image.
+pub async fn ensure(ctx: &Context, pod: &Pod, c: &Container, sandbox: &api::PodSandboxConfig) -> Result<api::Image, ImageError> {
+    let about = container_reference(pod, c);
+    let name = c.image.as_deref().unwrap_or("");
+    let warn = |reason: &str, m: &str| ctx.event(&about, EventType::Warning, reason, m);
+    let fail = |reason: &'static str, message: String| ImageError { reason, message, retry: None };
+    let image = with_default_tag(name).map_err(|e| {
+        let m = format!("Failed to apply default image tag {name:?}: {e}");
+        warn("InspectFailed", &m);
+        fail("InvalidImageName", m)
+    })?;
+    let policy = c.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+    if policy != "Always" {
+        let found = ctx.runtime.image_status(&image).await.map_err(|e| {
+            let m = format!("Failed to inspect image {:?}: {e}", "");
+            warn("InspectFailed", &m);
+            fail("ImageInspectError", m)
+        })?;
+        if let Some(found) = found {
+            // Any pod may use what is on the node: pull credentials are not checked again.
+            let m = format!("Container image {name:?} already present on machine and can be accessed by the pod");
+            ctx.event(&about, EventType::Normal, "Pulled", m);
+            return Ok(found);
+        }
+        if policy == "Never" {
+            let m = format!("Container image {name:?} is not present with pull policy of Never");
+            warn("ErrImageNeverPull", &m);
+            return Err(fail("ErrImageNeverPull", m));
+        }
+    }
+    pull(ctx, pod, c, name, &image, sandbox).await
+}
+
+async fn pull(
+    ctx: &Context,
+    pod: &Pod,
+    c: &Container,
+    name: &str,
+    image: &str,
+    sandbox: &api::PodSandboxConfig,
+) -> Result<api::Image, ImageError> {
+    let about = container_reference(pod, c);
+    let images = &ctx.images;
+    let key = format!("{}_{image}", pod.metadata.uid.as_deref().unwrap_or(""));
+    let waiting = images.backoff.lock().remaining_since_update(&key, ctx.clock.now());
+    if let Some(left) = waiting {
+        let mut message = format!("Back-off pulling image {name:?}");
+        ctx.event(&about, EventType::Normal, "BackOff", message.clone());
+        if let Some(e) = images.last_error.lock().get(&key) {
+            message = format!("{message}: {e}");
+        }
+        return Err(ImageError { reason: "ImagePullBackOff", message, retry: Some(left) });
+    }
+    images.last_error.lock().remove(&key);
+    ctx.event(&about, EventType::Normal, "Pulling", format!("Pulling image {name:?}"));
+    let asked = tokio::time::Instant::now();
+    let _turn = match &images.serial {
+        Some(lock) => Some(lock.lock().await),
+        None => None,
+    };
+    let began = tokio::time::Instant::now();
+    let credentials = crate::credentials::lookup(ctx, pod, image).await;
+    let pulled = async {
+        let mut result = ctx.runtime.pull_image(image, credentials.first().cloned(), sandbox).await;
+        for auth in credentials.iter().skip(1) {
+            if result.is_ok() {
+                break;
+            }
+            result = ctx.runtime.pull_image(image, Some(auth.clone()), sandbox).await;
+        }
+        ctx.runtime.image_status(&result?).await
+    }
+    .await;
+    match pulled {
+        Ok(Some(found)) => {
+            let text = |d: Duration| go_millis(d);
+            let m = format!(
+                "Successfully pulled image {name:?} in {} ({} including waiting). Image size: {} bytes.",
+                text(began.elapsed()),
+                text(asked.elapsed()),
+                found.size
+            );
+            ctx.event(&about, EventType::Normal, "Pulled", m);
+            Ok(found)
+        }
+        outcome => {
+            let message = match outcome {
+                Err(e) => e.to_string(),
+                _ => format!("image {image:?} is gone after its pull"),
+            };
+            ctx.event(&about, EventType::Warning, "Failed", format!("Failed to pull image {name:?}: {message}"));
+            let now = ctx.clock.now();
+            images.backoff.lock().next(&key, now, now);
+            let (reason, message) = match message.strip_prefix("RegistryUnavailable") {
+                Some(rest) => {
+                    ("RegistryUnavailable", format!("image pull failed for {image} because the registry is unavailable{rest}"))
+                }
+                None => ("ErrImagePull", message),
+            };
+            images.last_error.lock().insert(key.clone(), format!("{reason}: {message}"));
+            let retry = images.backoff.lock().remaining_since_update(&key, now);
+            Err(ImageError { reason, message, retry })
+        }
+    }
+}
+
+/// Milliseconds as Go prints a duration: `1.234s`, `56ms`, `2m3.4s`.
+pub fn go_millis(d: Duration) -> String {
+    let ms = d.as_millis();
+    if ms < 1000 {
+        return if ms == 0 { "0s".into() } else { format!("{ms}ms") };
+    }
+    let (minutes, rest) = (ms / 60_000, ms % 60_000);
+    let mut seconds = format!("{}.{:03}", rest / 1000, rest % 1000);
+    seconds.truncate(seconds.trim_end_matches('0').trim_end_matches('.').len());
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, m) => format!("{m}m{seconds}s"),
+        (h, m) => format!("{h}h{m}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let digest = format!("busybox@sha256:{}", "a".repeat(64));
+        for (image, want) in [
+            ("busybox", Some("busybox:latest")),
+            ("busybox:1", Some("busybox:1")),
+            ("localhost:5000/a/b", Some("localhost:5000/a/b:latest")),
+            ("registry.k8s.io/pause:3.10", Some("registry.k8s.io/pause:3.10")),
+            (digest.as_str(), Some(digest.as_str())),
+            ("BusyBox", None),
+            ("", None),
+            ("a b", None),
+            ("busybox:", None),
+            ("invalid.com/@!", None),
+        ] {
+            assert_eq!(with_default_tag(image).ok().as_deref(), want, "{image:?}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (ms, want) in [(0, "0s"), (56, "56ms"), (1000, "1s"), (1230, "1.23s"), (61_001, "1m1.001s"), (10_000, "10s")] {
+            assert_eq!(go_millis(Duration::from_millis(ms)), want);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Reading a container's log: tail, since, limits, timestamps, following across rotations (upstream kuberuntime/logs).
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::io::SeekFrom;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::fs::File;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
+use tokio::sync::mpsc;
+
+/// What of a log is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub follow: bool,
+    pub tail: Option<u64>,
+    pub since: Option<Timestamp>,
+    pub timestamps: bool,
+    pub limit: Option<u64>,
+    /// `Stdout` or `Stderr`; both if absent.
+    pub stream: Option<String>,
+}
+
+/// How soon a followed file is looked at again; a write is noticed this late at most.
+const FOLLOW: Duration = Duration::from_millis(50);
+
+/// Sends the log in pieces until its end, or, when following, until `ended` says that the container is over.
+pub async fn send(
+    path: PathBuf,
+    options: Options,
+    ended: impl Fn() -> bool + Send,
+    tx: mpsc::Sender<Result<Bytes, std::io::Error>>,
+) -> std::io::Result<()> {
+    let mut left = options.limit.unwrap_or(u64::MAX);
+    let mut file = File::open(&path).await?;
+    let start = match options.tail {
+        Some(n) => tail_start(&mut file, n).await?,
+        None => 0,
+    };
+    file.seek(SeekFrom::Start(start)).await?;
+    let mut reader = BufReader::new(file);
+    let mut line: Vec<u8> = Vec::new();
+    let mut was_ended = false;
+    loop {
+        let n = reader.read_until(b'\n', &mut line).await?;
+        if line.ends_with(b"\n") {
+            if let Some(mut text) = format(&line, &options) {
+                text.truncate(usize::try_from(left).unwrap_or(usize::MAX).min(text.len()));
+                left -= text.len() as u64;
+                if tx.send(Ok(text.into())).await.is_err() || left == 0 {
+                    return Ok(());
+                }
+            }
+            line.clear();
+            continue;
+        }
+        if !options.follow || tx.is_closed() {
+            return Ok(());
+        }
+        if n > 0 {
+            continue;
+        }
+        if rotated_away(&reader, &path).await {
+            if let Ok(f) = File::open(&path).await {
+                line.clear();
+                reader = BufReader::new(f);
+                continue;
+            }
+        } else if was_ended {
+            return Ok(()); // looked once more after the end
+        }
+        was_ended = ended();
+        if !was_ended {
+            tokio::time::sleep(FOLLOW).await;
+        }
+    }
+}
+
+async fn rotated_away(reader: &BufReader<File>, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (reader.get_ref().metadata().await, tokio::fs::metadata(path).await) {
+        (Ok(open), Ok(named)) => open.ino() != named.ino(),
+        _ => false,
+    }
+}
+
+/// The offset of the last `n` lines.
+async fn tail_start(file: &mut File, n: u64) -> std::io::Result<u64> {
+    const BLOCK: u64 = 64 << 10;
+    let end = file.seek(SeekFrom::End(0)).await?;
+    if n == 0 {
+        return Ok(end);
+    }
+    let (mut at, mut seen) = (end, 0);
+    let mut block = Vec::new();
+    while at > 0 {
+        let from = at.saturating_sub(BLOCK);
+        file.seek(SeekFrom::Start(from)).await?;
+        block.clear();
+        (&mut *file).take(at - from).read_to_end(&mut block).await?;
+        for (i, b) in block.iter().enumerate().rev() {
+            let offset = from + i as u64;
+            if *b == b'\n' && offset + 1 < end {
+                seen += 1;
+                if seen == n {
+                    return Ok(offset + 1);
+                }
+            }
+        }
+        at = from;
+    }
+    Ok(0)
+}
+
+/// A line of the CRI format (`TIME STREAM TAG TEXT`) as it is shown; `None` if it is not wanted. Lines of no format are left out.
+fn format(line: &[u8], options: &Options) -> Option<Vec<u8>> {
+    let mut parts = line.splitn(4, |b| *b == b' ');
+    let (time, stream, tag, text) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let time = std::str::from_utf8(time).ok()?;
+    if let Some(since) = options.since {
+        let at: Timestamp = time.parse().ok()?;
+        if at < since {
+            return None;
+        }
+    }
+    if options.stream.as_ref().is_some_and(|s| !s.as_bytes().eq_ignore_ascii_case(stream)) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(line.len());
+    if options.timestamps {
+        out.extend_from_slice(time.as_bytes());
+        out.push(b' ');
+    }
+    let partial = tag.split(|b| *b == b':').next() == Some(b"P");
+    out.extend_from_slice(if partial { text.strip_suffix(b"\n").unwrap_or(text) } else { text });
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(options: Options) -> String {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("0.log");
+        let log = "2026-01-01T00:00:01.5Z stdout F one\n2026-01-01T00:00:02Z stderr P tw\n2026-01-01T00:00:02Z stderr F o\n\
+                   2026-01-01T00:00:03Z stdout F three\n";
+        std::fs::write(&path, log).expect("log");
+        let (tx, mut rx) = mpsc::channel(100);
+        send(path, options, || true, tx).await.expect("sent");
+        let mut out = String::new();
+        while let Some(Ok(b)) = rx.recv().await {
+            out.push_str(&String::from_utf8_lossy(&b));
+        }
+        out
+    }
+
+    #[tokio::test]
+    async fn options() {
+        let base = Options::default;
+        for (name, options, want) in [
+            ("all", base(), "one\ntwo\nthree\n"),
+            ("follow an ended one", Options { follow: true, ..base() }, "one\ntwo\nthree\n"),
+            ("tail", Options { tail: Some(1), ..base() }, "three\n"),
+            ("tail nothing", Options { tail: Some(0), ..base() }, ""),
+            ("long tail", Options { tail: Some(9), ..base() }, "one\ntwo\nthree\n"),
+            ("limit", Options { limit: Some(5), ..base() }, "one\nt"),
+            ("since", Options { since: "2026-01-01T00:00:03Z".parse().ok(), ..base() }, "three\n"),
+            ("stream", Options { stream: Some("Stderr".into()), ..base() }, "two\n"),
+            ("stamps", Options { timestamps: true, tail: Some(1), ..base() }, "2026-01-01T00:00:03Z three\n"),
+        ] {
+            assert_eq!(read(options).await, want, "{name}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The Node's status: capacity, conditions, addresses, versions, images (upstream pkg/kubelet/nodestatus).
+
+use super::machine::{arch, threshold};
+use crate::context::Context;
+use crate::runtime::Result;
+use cri::v1 as api;
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
+};
+
+/// The Kubernetes version this agent speaks.
+pub const VERSION: &str = "v1.36.3";
+/// Images listed in a node's status, and names of each.
+const MAX_IMAGES: usize = 50;
+const MAX_NAMES: usize = 5;
+
+/// Why pods cannot have a network, if they cannot.
+pub fn network_problem(status: &Result<api::StatusResponse>) -> Option<String> {
+    condition_problem(status, "NetworkReady", "container runtime network not ready")
+}
+
+fn condition_problem(status: &Result<api::StatusResponse>, kind: &str, text: &str) -> Option<String> {
+    let status = match status {
+        Ok(s) => s.status.as_ref(),
+        Err(e) => return Some(format!("container runtime is down: {e}")),
+    };
+    let c = status.and_then(|s| s.conditions.iter().find(|c| c.r#type == kind));
+    match c {
+        Some(c) if c.status => None,
+        Some(c) => Some(format!("{text}: {kind}={} reason:{} message:{}", c.status, c.reason, c.message)),
+        None => Some(format!("{text}: {kind} is unknown")),
+    }
+}
+
+/// What pressure there is on the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    pub memory: bool,
+    pub disk: bool,
+}
+
+impl Pressure {
+    /// Measures against the hard thresholds.
+    pub fn measure(ctx: &Context) -> Self {
+        let limit = |signal: &str, of: i64| ctx.config.kubelet.eviction_hard.get(signal).map(|t| threshold(t, of));
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let free = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:")).and_then(|l| l.split_whitespace().next());
+        let free = free.and_then(|n| n.parse::<i64>().ok()).map_or(i64::MAX, |k| k * 1024);
+        let memory = limit("memory.available", ctx.machine.memory).is_some_and(|l| free < l);
+        let disk = rustix::fs::statvfs(&ctx.config.root_dir).is_ok_and(|s| {
+            let bytes = |blocks: u64| i64::try_from(blocks * s.f_frsize).unwrap_or(i64::MAX);
+            let inodes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            limit("nodefs.available", bytes(s.f_blocks)).is_some_and(|l| bytes(s.f_bavail) < l)
+                || (s.f_files > 0 && limit("nodefs.inodesFree", inodes(s.f_files)).is_some_and(|l| inodes(s.f_favail) < l))
+        });
+        Self { memory, disk }
+    }
+}
+
+/// The whole status, made from scratch on top of `old`.
+pub async fn make(ctx: &Context, old: &NodeStatus) -> NodeStatus {
+    let (version, runtime, images) = tokio::join!(ctx.runtime.version(), ctx.runtime.status(), ctx.runtime.list_images());
+    let version = version.unwrap_or_default();
+    let pressure = Pressure::measure(ctx);
+    let problem =
+        condition_problem(&runtime, "RuntimeReady", "container runtime not ready").or_else(|| network_problem(&runtime));
+    let m = &ctx.machine;
+    let mut addresses: Vec<NodeAddress> =
+        ctx.config.node_ips.iter().map(|ip| NodeAddress { type_: "InternalIP".into(), address: ip.to_string() }).collect();
+    addresses.push(NodeAddress { type_: "Hostname".into(), address: ctx.config.node_name.clone() });
+    let mut status = old.clone();
+    status.capacity = Some(m.capacity());
+    status.allocatable = Some(m.allocatable());
+    status.addresses = Some(addresses);
+    status.daemon_endpoints =
+        Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(ctx.config.kubelet.port) }) });
+    status.node_info = Some(NodeSystemInfo {
+        architecture: arch().into(),
+        boot_id: m.boot_id.clone(),
+        container_runtime_version: format!("{}://{}", version.runtime_name, version.runtime_version.trim_start_matches('v')),
+        kernel_version: m.kernel.clone(),
+        kube_proxy_version: String::new(),
+        kubelet_version: VERSION.into(),
+        machine_id: m.machine_id.clone(),
+        operating_system: "linux".into(),
+        os_image: m.os_image.clone(),
+        system_uuid: m.system_uuid.clone(),
+        ..Default::default()
+    });
+    if let Ok(images) = images {
+        status.images = Some(image_list(images));
+    }
+    let word = |bad: bool, yes: (&'static str, &'static str), no: (&'static str, &'static str)| {
+        if bad { (true, yes) } else { (false, no) }
+    };
+    let pressures = [
+        (
+            "MemoryPressure",
+            word(
+                pressure.memory,
+                ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+                ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            ),
+        ),
+        (
+            "DiskPressure",
+            word(
+                pressure.disk,
+                ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+                ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            ),
+        ),
+        ("PIDPressure", (false, ("KubeletHasSufficientPID", "kubelet has sufficient PID available"))),
+    ];
+    let mut conditions: Vec<NodeCondition> = old.conditions.clone().unwrap_or_default();
+    for (kind, (bad, (reason, message))) in pressures {
+        set(ctx, &mut conditions, kind, bad, reason, message.to_owned());
+    }
+    match problem {
+        None => set(ctx, &mut conditions, "Ready", true, "KubeletReady", "kubelet is posting ready status".into()),
+        Some(p) => set(ctx, &mut conditions, "Ready", false, "KubeletNotReady", p),
+    }
+    status.conditions = Some(conditions);
+    status
+}
+
+fn set(ctx: &Context, all: &mut Vec<NodeCondition>, kind: &str, truth: bool, reason: &str, message: String) {
+    let status = if truth { "True" } else { "False" };
+    let now = ctx.clock.time();
+    let old = all.iter().position(|c| c.type_ == kind);
+    let since = old.map(|i| &all[i]).filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+    let fresh = NodeCondition {
+        type_: kind.into(),
+        status: status.into(),
+        reason: Some(reason.into()),
+        message: Some(message),
+        last_heartbeat_time: Some(now.clone()),
+        last_transition_time: since.or(Some(now)),
+    };
+    match old {
+        Some(i) => all[i] = fresh,
+        None => all.push(fresh),
+    }
+}
+
+fn image_list(mut images: Vec<api::Image>) -> Vec<ContainerImage> {
+    images.sort_by_key(|i| std::cmp::Reverse(i.size));
+    let one = |i: api::Image| {
+        let mut names: Vec<String> = i.repo_digests.into_iter().chain(i.repo_tags).collect();
+        names.truncate(MAX_NAMES);
+        ContainerImage { names: Some(names), size_bytes: i64::try_from(i.size).ok() }
+    };
+    images.into_iter().map(one).filter(|i| i.names.as_ref().is_some_and(|n| !n.is_empty())).take(MAX_IMAGES).collect()
+}
