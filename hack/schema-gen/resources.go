@@ -28,9 +28,6 @@ var scheme = func() *runtime.Scheme {
 	return legacyscheme.Scheme
 }()
 
-// alphaOnly names what upstream's discovery documents show only because they are made with every feature gate on.
-var alphaOnly = map[string]bool{}
-
 type served struct {
 	gv             schema.GroupVersion
 	api            metav1.APIResource
@@ -79,7 +76,7 @@ func resourceRows(discovery string) ([]*served, error) {
 		}
 		byName := map[string]*served{}
 		for _, r := range list.APIResources {
-			if alphaOnly[gv.Group+"/"+r.Name] || strings.Contains(r.Name, "/") {
+			if strings.Contains(r.Name, "/") {
 				continue
 			}
 			row := &served{gv: gv, api: r}
@@ -111,7 +108,7 @@ func resourceRows(discovery string) ([]*served, error) {
 			rows = append(rows, row)
 		}
 		for _, r := range list.APIResources {
-			if base, _, ok := strings.Cut(r.Name, "/"); ok && byName[base] != nil && !alphaOnly[gv.Group+"/"+r.Name] {
+			if base, _, ok := strings.Cut(r.Name, "/"); ok && byName[base] != nil {
 				if r.Version == "" {
 					r.Group, r.Version = gv.Group, gv.Version
 				}

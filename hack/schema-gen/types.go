@@ -122,7 +122,7 @@ func typeTable(resources []*served) (string, error) {
 	b.WriteString("# Written by hack/schema-gen. A type: name, group/version/kind of objects, flags (a: atomic for apply), required fields not listed.\n")
 	b.WriteString("# Below it its fields, inlined ones flattened: JSON name, type ([] list, {} map), flags (p pointer, o omitempty, z omitzero,\n")
 	b.WriteString("# r required, w wrapped in a protobuf message), protobuf number (of the inlined message, too) and wire type (v varint, 4, 8, b),\n")
-	b.WriteString("# list type (set, map:keys, atomic) or map type, patch strategy and merge key, default, enum, Go type where it has a name.\n")
+	b.WriteString("# list type (set, map:keys, atomic) or map type, patch strategy and merge key, default, enum, Go type where it has a name, Go fields that inline it.\n")
 	var sorted []string
 	for name := range g.rows {
 		sorted = append(sorted, name)
@@ -163,14 +163,14 @@ func (g *generator) walk(t reflect.Type) (string, error) {
 	g.rows[name] = ""
 	var b strings.Builder
 	definition := g.definitions[name]
-	if err := g.fields(&b, t, definition.Schema, ""); err != nil {
+	if err := g.fields(&b, t, definition.Schema, "", ""); err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	g.rows[name] = b.String()
 	return name, nil
 }
 
-func (g *generator) fields(b *strings.Builder, t reflect.Type, s spec.Schema, parent string) error {
+func (g *generator) fields(b *strings.Builder, t reflect.Type, s spec.Schema, parent, embedded string) error {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if !f.IsExported() {
@@ -193,7 +193,7 @@ func (g *generator) fields(b *strings.Builder, t reflect.Type, s spec.Schema, pa
 			if ft.Kind() == reflect.Pointer {
 				return fmt.Errorf("field %s: inlined pointer", f.Name)
 			}
-			if err := g.fields(b, ft, s, parent+inner); err != nil {
+			if err := g.fields(b, ft, s, parent+inner, embedded+f.Name+"."); err != nil {
 				return err
 			}
 			continue
@@ -261,7 +261,7 @@ func (g *generator) fields(b *strings.Builder, t reflect.Type, s spec.Schema, pa
 		if strings.Contains(goType.String(), ".") && basic(typ) {
 			named = goType.String()
 		}
-		line(b, tag[0], typ, flags, number, list, patch, value, strings.Join(strs(enum), ","), named)
+		line(b, tag[0], typ, flags, number, list, patch, value, strings.Join(strs(enum), ","), named, strings.TrimSuffix(embedded, "."))
 	}
 	return nil
 }

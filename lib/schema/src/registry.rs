@@ -206,6 +206,8 @@ fn parse_field(row: &str, types: &Types) -> Result<Field, String> {
     f.enum_values = list(next());
     let go = next();
     f.go_type = (!go.is_empty()).then(|| go.into());
+    let path = next();
+    f.go_path = (!path.is_empty()).then(|| path.into());
     Ok(f)
 }
 

@@ -106,6 +106,8 @@ pub struct Field {
     pub nullable: bool,
     /// Go's name of the type where it does not follow from `ty`: `v1.PullPolicy`.
     pub go_type: Option<Box<str>>,
+    /// Names of the Go fields that inline the struct it is from, as Go's error messages have them: `VolumeSource`.
+    pub go_path: Option<Box<str>>,
 }
 
 impl Default for Field {
@@ -131,6 +133,7 @@ impl Default for Field {
             form: Form::Plain,
             nullable: false,
             go_type: None,
+            go_path: None,
         }
     }
 }

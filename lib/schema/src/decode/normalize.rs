@@ -116,7 +116,7 @@ impl Normalizer<'_> {
                 continue;
             }
             push(&mut self.path, &f.json);
-            push(&mut self.fields, &f.json);
+            push_field(&mut self.fields, f);
             let types = self.types;
             self.value(v, &f.ty, f.form, &|| go_name(types, f), &st.name)?;
             self.path.truncate(path);
@@ -171,6 +171,14 @@ pub(super) fn push(path: &mut String, name: &str) {
         path.push('.');
     }
     path.push_str(name);
+}
+
+/// Go's errors name the inlined structs on the way, too.
+pub(super) fn push_field(fields: &mut String, f: &Field) {
+    if let Some(path) = &f.go_path {
+        push(fields, path);
+    }
+    push(fields, &f.json);
 }
 
 /// Drops what `omitempty` drops and writes the zero values that Go writes.

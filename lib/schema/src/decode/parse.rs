@@ -1,7 +1,7 @@
 //! The decoder proper: one pass over the bytes, guided by the type, so that problems come in document order.
 
 use super::leaf::{go_type, string, zero};
-use super::normalize::{SCHEMA, finish, is_number, mismatch, push};
+use super::normalize::{SCHEMA, finish, is_number, mismatch, push, push_field};
 use super::{DecodeError, MAX_BYTES, MAX_PROBLEMS, Mode, Problem};
 use crate::types::{Form, StructId, TypeRef, Typed, Types};
 use serde::Deserialize;
@@ -36,6 +36,7 @@ fn run(bytes: &[u8], types: &Types, root: &TypeRef, mode: Mode) -> Result<(Value
         problems: Vec::new(),
         seen: HashSet::new(),
         error: None,
+        ended: false,
     };
     let mut de = serde_json::Deserializer::from_slice(bytes);
     let seed = Seed { cx: &mut cx, ty: root, form: Form::Plain, owner: "", go: None };
@@ -87,6 +88,7 @@ struct Context<'a> {
     seen: HashSet<Problem>,
     /// The first mismatch; parsing goes on, as a syntax error further on takes precedence.
     error: Option<DecodeError>,
+    ended: bool,
 }
 
 impl Context<'_> {
@@ -101,8 +103,15 @@ impl Context<'_> {
             self.problems.push(problem);
         }
     }
-    fn fail(&mut self, e: DecodeError) {
-        self.error.get_or_insert(e);
+    /// Go goes on after most errors and reports the first; types that parse themselves end the decoding.
+    fn fail(&mut self, e: DecodeError, ty: &TypeRef) {
+        let own = matches!(ty, TypeRef::Time | TypeRef::MicroTime | TypeRef::Duration | TypeRef::Quantity | TypeRef::IntOrString);
+        if own && !self.ended {
+            self.ended = true;
+            self.error = Some(e);
+        } else {
+            self.error.get_or_insert(e);
+        }
     }
 }
 
@@ -121,7 +130,7 @@ impl Seed<'_, '_, '_> {
     fn wrong(self, what: &str) -> Value {
         let go = self.go.map_or_else(|| go_type(self.cx.types, self.ty), str::to_owned);
         let e = mismatch(what, self.owner, &self.cx.fields, &go);
-        self.cx.fail(e);
+        self.cx.fail(e, self.ty);
         Value::Null
     }
     fn any(&self) -> bool {
@@ -139,7 +148,7 @@ impl Seed<'_, '_, '_> {
             TypeRef::Quantity => match string(self.ty, &n.to_string()) {
                 Some(Ok(v)) => v,
                 Some(Err(e)) => {
-                    self.cx.fail(DecodeError::Type(e));
+                    self.cx.fail(DecodeError::Type(e), self.ty);
                     Value::Null
                 }
                 None => self.wrong("number"),
@@ -195,7 +204,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_, '_> {
         Ok(match string(self.ty, s) {
             Some(Ok(v)) => v,
             Some(Err(e)) => {
-                self.cx.fail(DecodeError::Type(e));
+                self.cx.fail(DecodeError::Type(e), self.ty);
                 Value::Null
             }
             None => self.wrong("string"),
@@ -254,7 +263,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_, '_> {
                         self.cx.problem(Problem::Duplicate, &f.json);
                     }
                     push(&mut self.cx.path, &f.json);
-                    push(&mut self.cx.fields, &f.json);
+                    push_field(&mut self.cx.fields, f);
                     let go = f.go_type.as_deref();
                     let seed = Seed { cx: &mut *self.cx, ty: &f.ty, form: f.form, owner: &st.name, go };
                     let v = map.next_value_seed(seed)?;
