@@ -129,7 +129,10 @@ struct Seed<'c, 'a, 't> {
 impl Seed<'_, '_, '_> {
     fn wrong(self, what: &str) -> Value {
         let go = self.go.map_or_else(|| go_type(self.cx.types, self.ty), str::to_owned);
-        let e = mismatch(what, self.owner, &self.cx.fields, &go);
+        let e = match self.ty {
+            TypeRef::Quantity => DecodeError::Type(machinery::quantity::ParseError::Format.to_string()),
+            _ => mismatch(what, self.owner, &self.cx.fields, &go),
+        };
         self.cx.fail(e, self.ty);
         Value::Null
     }
@@ -139,7 +142,17 @@ impl Seed<'_, '_, '_> {
     fn raw(&self) -> bool {
         matches!(self.ty, TypeRef::Json | TypeRef::RawExtension | TypeRef::FieldsV1)
     }
+    /// A scalar where a schema, or what may stand for one, should be: most are dropped without a word.
+    fn no_schema(self) -> Value {
+        if self.form == Form::SchemaOrBool {
+            self.cx.fail(DecodeError::Type("boolean or JSON schema expected".into()), self.ty);
+        }
+        Value::Null
+    }
     fn number(self, n: serde_json::Number) -> Value {
+        if self.schema() {
+            return self.no_schema();
+        }
         let int32 = n.as_i64().is_some_and(|n| i32::try_from(n).is_ok());
         match self.ty {
             TypeRef::Int32 | TypeRef::IntOrString if int32 => Value::Number(n),
@@ -183,7 +196,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_, '_> {
     fn visit_bool<E>(self, b: bool) -> Result<Value, E> {
         Ok(match self.ty {
             TypeRef::Bool => b.into(),
-            _ if self.schema() && self.form != Form::SchemaOrBool => Value::Null,
+            _ if self.schema() && self.form != Form::SchemaOrBool => self.no_schema(),
             _ if self.any() || self.raw() => b.into(),
             _ => self.wrong("bool"),
         })
@@ -198,6 +211,9 @@ impl<'de> Visitor<'de> for Seed<'_, '_, '_> {
         Ok(serde_json::Number::from_f64(n).map_or(Value::Null, |n| self.number(n)))
     }
     fn visit_str<E>(self, s: &str) -> Result<Value, E> {
+        if self.schema() {
+            return Ok(self.no_schema());
+        }
         if self.any() {
             return Ok(s.into());
         }
@@ -218,6 +234,10 @@ impl<'de> Visitor<'de> for Seed<'_, '_, '_> {
             _ if self.any() => &ANY,
             TypeRef::Json if self.form == Form::SchemaOrArray => &schema,
             TypeRef::Json if self.form == Form::SchemaOrStringArray => &TypeRef::String,
+            _ if self.schema() => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(self.no_schema());
+            }
             _ if self.raw() => return Value::deserialize(SeqAccessDeserializer::new(seq)).map_err(A::Error::custom),
             _ => {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}

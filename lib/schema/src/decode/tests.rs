@@ -86,6 +86,16 @@ fn mismatches_in_gos_words() {
             "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string",
         ),
         (pod, r#"[]"#, "json: cannot unmarshal array into Go value of type v1.Pod"),
+        (
+            pod,
+            r#"{"spec": {"volumes": [{"secret": {"items": 1}}]}}"#,
+            "json: cannot unmarshal number into Go struct field SecretVolumeSource.spec.volumes.VolumeSource.secret.items of type []v1.KeyToPath",
+        ),
+        (
+            ("", "v1", "ResourceQuota"),
+            r#"{"spec": {"hard": {"cpu": true}}}"#,
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
         (("", "v1", "Secret"), r#"{"data": {"a": "?"}}"#, "illegal base64 data at input byte 0"),
         (pod, r#"{"spec": {"#, "unexpected end of JSON input"),
         (pod, r#"{"spec": x}"#, "invalid character 'x' looking for beginning of value"),
