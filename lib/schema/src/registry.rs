@@ -176,9 +176,10 @@ fn parse_field(row: &str, types: &Types) -> Result<Field, String> {
     let list_type = next();
     let (kind, keys) = list_type.split_once(':').unwrap_or((list_type, ""));
     f.list_keys = list(keys);
-    let is_list = matches!(f.ty, TypeRef::Array(_));
+    let is_list = matches!(f.ty, TypeRef::Array(_) | TypeRef::Bytes);
     match kind {
-        "" | "granular" => {}
+        "" => {}
+        "granular" => f.granular = true,
         "atomic" if is_list => f.list_type_stated = true,
         "atomic" => f.atomic = true,
         "set" | "map" => {

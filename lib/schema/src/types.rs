@@ -91,6 +91,8 @@ pub struct Field {
     pub list_type_stated: bool,
     /// `x-kubernetes-map-type: atomic` on a map or struct.
     pub atomic: bool,
+    /// `x-kubernetes-map-type: granular`: not atomic, although the struct it holds says so.
+    pub granular: bool,
     pub patch: PatchStrategy,
     pub patch_key: Option<Box<str>>,
     /// As OpenAPI states it. The built-in kinds' `""`, `0` and `{}` tell apply the value of absent list keys; objects are
@@ -124,6 +126,7 @@ impl Default for Field {
             list_keys: Vec::new(),
             list_type_stated: false,
             atomic: false,
+            granular: false,
             patch: PatchStrategy::default(),
             patch_key: None,
             default: None,

@@ -10,6 +10,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use normalize::{SCHEMA, finish};
 pub use normalize::{default, normalize, prune};
 pub use parse::parse;
 

@@ -150,7 +150,7 @@ impl Normalizer<'_> {
     }
 }
 
-pub(super) const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+pub(crate) const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 pub(super) fn is_number(ty: &TypeRef) -> bool {
     matches!(ty, TypeRef::Int32 | TypeRef::Int64 | TypeRef::Float64 | TypeRef::IntOrString)
@@ -182,7 +182,7 @@ pub(super) fn push_field(fields: &mut String, f: &Field) {
 }
 
 /// Drops what `omitempty` drops and writes the zero values that Go writes.
-pub(super) fn finish(types: &Types, st: &Struct, map: &mut Map<String, Value>) {
+pub(crate) fn finish(types: &Types, st: &Struct, map: &mut Map<String, Value>) {
     for f in &st.fields {
         match map.get(&*f.json) {
             None => {
