@@ -9,7 +9,15 @@ pub mod core;
 mod manager;
 
 pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod garbagecollector;
+pub mod namespace;
+pub mod nodeloadbalancer;
 pub mod replicaset;
+pub mod rootca;
+pub mod serviceaccount;
+pub mod statefulset;
 
 pub use config::Config;
 pub use context::Context;

@@ -28,6 +28,15 @@ const CONTROLLERS: &[Controller] = controllers![
     "deployment-controller" "deployment-controller" crate::deployment::run,
     "replicaset-controller" "replicaset-controller" crate::replicaset::run,
     "replicationcontroller-controller" "replication-controller" crate::replicaset::run_replication_controllers,
+    "endpoints-controller" "endpoint-controller" crate::endpoints::run,
+    "endpointslice-controller" "endpointslice-controller" crate::endpointslice::run,
+    "endpointslice-mirroring-controller" "endpointslicemirroring-controller" crate::endpointslice::mirroring::run,
+    "garbage-collector-controller" "generic-garbage-collector" crate::garbagecollector::run,
+    "namespace-controller" "namespace-controller" crate::namespace::run,
+    "node-load-balancer-controller" "service-controller" crate::nodeloadbalancer::run,
+    "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" crate::rootca::run,
+    "statefulset-controller" "statefulset-controller" crate::statefulset::run,
+    "serviceaccount-controller" "service-account-controller" crate::serviceaccount::run,
 ];
 
 /// What is wrong with the configuration.

@@ -257,3 +257,12 @@ pub fn list_mut<'a>(obj: &'a mut Value, path: &[&str]) -> impl Iterator<Item = &
     }
     v.and_then(Value::as_array_mut).into_iter().flatten()
 }
+
+impl At<'_> {
+    /// One error per message, about another value than the field's.
+    pub fn messages_for(&self, e: &mut ErrorList, value: &str, messages: Vec<String>) {
+        for m in messages {
+            self.invalid_value(e, value, m);
+        }
+    }
+}

@@ -4,6 +4,25 @@
 //! A handler builds `Attributes`, calls `Chain::admit` on the decoded and defaulted object (before strategy and schema
 //! validation), and `Chain::validate` when the object is final. Deletes and connects pass `Value::Null` as the object.
 
+mod certificates;
+mod ingress_class;
+mod lifecycle;
+mod limit_ranger;
+mod node_restriction;
+mod node_taints;
+mod pod_names;
+mod pod_security;
+mod priority;
+mod resource_quota;
+mod resources;
+mod runtime_class;
+mod service_account;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+pub use node_taints::DefaultTolerationSeconds;
+
 use async_trait::async_trait;
 use auth::{Authorizer, UserInfo};
 use machinery::{GroupResource, GroupVersionKind, GroupVersionResource, Status, Value, meta};
@@ -114,6 +133,16 @@ pub trait Lister: Send + Sync {
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>>;
     /// An object from the store itself, for the few decisions that must not rest on a stale cache.
     async fn get_live(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Status>;
+    /// An object that another component is about to make; `None` if it has not come within about a second.
+    async fn await_object(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Status> {
+        for _ in 0..20 {
+            if let Some(found) = self.get_live(group, resource, namespace, name).await? {
+                return Ok(Some(found));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        Ok(None)
+    }
     /// Replaces an object's status if it is still at the object's resourceVersion (409 if not), past admission; returns what was
     /// stored. ResourceQuota charges usage with it.
     async fn update_status(&self, group: &str, resource: &str, obj: Value) -> Result<Arc<Value>, Status>;
@@ -146,6 +175,32 @@ impl Chain {
         Self { plugins }
     }
 
+    /// Upstream's default plugins, with NodeRestriction, in upstream's order; `disabled` are left out (`--disable-admission-plugins`).
+    pub fn standard(disabled: &[String], tolerations: DefaultTolerationSeconds) -> Self {
+        let mut plugins: Vec<Box<dyn Plugin>> = vec![
+            Box::new(lifecycle::NamespaceLifecycle),
+            Box::new(limit_ranger::LimitRanger),
+            Box::new(service_account::ServiceAccount),
+            Box::new(node_restriction::NodeRestriction),
+            Box::new(node_taints::TaintNodesByCondition),
+            Box::new(pod_security::PodSecurity),
+            Box::new(priority::Priority),
+            Box::new(tolerations),
+            Box::new(storage::DefaultStorageClass),
+            Box::new(storage::StorageObjectInUseProtection),
+            Box::new(storage::PersistentVolumeClaimResize),
+            Box::new(runtime_class::RuntimeClass),
+            Box::new(certificates::CertificateApproval),
+            Box::new(certificates::CertificateSigning),
+            Box::new(certificates::ClusterTrustBundleAttest),
+            Box::new(certificates::CertificateSubjectRestriction),
+            Box::new(ingress_class::DefaultIngressClass),
+            Box::<resource_quota::ResourceQuota>::default(),
+        ];
+        plugins.retain(|p| !disabled.iter().any(|d| d == p.name()));
+        Self { plugins }
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.plugins.iter().map(|p| p.name())
     }
@@ -163,4 +218,18 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// Of the classes with one of these annotations set to "true", the newest; of equally new ones the first by name.
+fn newest_default(classes: Vec<Arc<Value>>, marks: &[&str]) -> Option<Arc<Value>> {
+    let marked = |c: &Arc<Value>| marks.iter().any(|m| meta::str_at(c, &["metadata", "annotations", m]) == "true");
+    classes.into_iter().filter(marked).min_by(|a, b| {
+        let created = |c: &Value| meta::str_at(c, &["metadata", "creationTimestamp"]).to_owned();
+        created(b).cmp(&created(a)).then_with(|| meta::name(a).cmp(meta::name(b)))
+    })
+}
+
+/// Five letters and digits, as upstream's name generator draws them.
+fn random_suffix() -> String {
+    machinery::names::generate_name("")
 }

@@ -6,7 +6,7 @@
 use crate::errors::{Operation, from_store, too_large_version};
 use crate::index::Index;
 use crate::object::{FieldNames, Head, Object};
-use crate::ring::{Change, Ring};
+use crate::ring::Ring;
 use crate::transform::Transformer;
 use crate::watch::{WatchEvent, WatcherSlot};
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub type FieldsFn = Arc<dyn Fn(&Value) -> Vec<(String, String)> + Send + Sync>;
 pub struct Limits {
     /// Events a watcher may lag behind before it is closed.
     pub watch_buffer: usize,
+    /// How long a request waits for the cache to be filled.
+    pub fill_timeout: Duration,
     /// How long a read waits for the cache to reach the revision it asks for.
     pub fresh_timeout: Duration,
     /// Time between two bookmarks.
@@ -38,9 +40,17 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { watch_buffer: 1024, fresh_timeout: Duration::from_secs(3), bookmark_interval: Duration::from_secs(60) }
+        Self {
+            watch_buffer: 1024,
+            fill_timeout: Duration::from_secs(10),
+            fresh_timeout: Duration::from_secs(3),
+            bookmark_interval: Duration::from_secs(60),
+        }
     }
 }
+
+/// Revisions of history that a cache takes in when it starts.
+const HISTORY: Revision = 1000;
 
 /// What a cacher holds.
 #[derive(Clone)]
@@ -150,8 +160,15 @@ impl Cacher {
         if namespace.is_empty() { format!("{prefix}{name}") } else { format!("{prefix}{namespace}/{name}") }
     }
 
+    /// An error once the cacher is stopped.
+    pub(crate) fn running(&self) -> Result<(), Status> {
+        let stopped = || Status::service_unavailable(format!("the storage of {} is closed", self.config.resource));
+        if self.stop.is_cancelled() { Err(stopped()) } else { Ok(()) }
+    }
+
     /// Waits until the cache is filled, starting it if need be.
     pub(crate) async fn ready(&self) -> Result<(), Status> {
+        self.running()?;
         {
             let mut state = self.state.lock();
             if state.revision != 0 {
@@ -164,10 +181,15 @@ impl Cacher {
         }
         let mut applied = self.applied.subscribe();
         let filled = applied.wait_for(|r| *r != 0);
-        match tokio::time::timeout(self.config.limits.fresh_timeout, filled).await {
+        match tokio::time::timeout(self.config.limits.fill_timeout, filled).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(Status::too_many_requests("storage is (re)initializing", 1)),
         }
+    }
+
+    /// The cache can find out whether it is current.
+    pub(crate) fn can_be_fresh(&self) -> bool {
+        self.store_is_near() || self.store.supports_progress()
     }
 
     /// The store is in this process, so the cache can tell for free whether it is current.
@@ -207,7 +229,7 @@ impl Cacher {
                 return Err(too_large_version(revision, seen, 1));
             }
             let mut wake = deadline;
-            if !near {
+            if !near && self.store.supports_progress() {
                 self.store.request_progress().await.map_err(|e| from_store(&self.config.resource, op, &e))?;
                 wake = deadline.min(Instant::now() + pause);
                 pause = (pause * 2).min(Duration::from_millis(200));
@@ -218,7 +240,7 @@ impl Cacher {
 
     /// Reads what lies in the store. `None` (and a log line) if it is no object: nothing of it could be served.
     pub(crate) fn decode(&self, kv: &KeyValue) -> Option<Arc<Object>> {
-        let stored = match self.config.transformer.from_storage(&kv.key, kv.value.clone()) {
+        let stored = match self.config.transformer.unseal(&kv.key, kv.value.clone()) {
             Ok(stored) => stored,
             Err(error) => {
                 tracing::error!(key = &*kv.key, error, "an object in the store can't be read");
@@ -273,19 +295,50 @@ impl Cacher {
         state.watchers.push(slot);
     }
 
+    /// Reads everything. From a store in this process it reads an older state and the changes since, so that watches which were
+    /// connected before a restart can go on.
     async fn fill(&self) -> store::Result<store::Watch> {
-        let range = self.store.range(&self.config.prefix, Range::default()).await?;
-        let objects: Vec<_> = range.kvs.iter().filter_map(|kv| self.decode(kv)).collect();
-        let watch = self.store.watch(&self.config.prefix, range.revision).await?;
+        let prefix = &self.config.prefix;
+        let current = self.store.revision().await?;
+        let compacted = self.store.compacted_revision().await?;
+        let revision = self.store.keeps_history().then(|| compacted.max(current.saturating_sub(HISTORY)).max(1));
+        let range = self.store.range(prefix, Range { revision, ..Range::default() }).await?;
+        let floor = revision.unwrap_or(range.revision);
+        let mut watch = self.store.watch(prefix, floor).await?;
+        // Each value is freed as its object is made, so that the two don't add up.
+        let mut index = Index::from_sorted(range.kvs.into_iter().filter_map(|kv| self.decode(&kv)).collect());
+        let mut ring = Ring::starting_at(floor);
+        let mut reached = floor;
+        let target = watch.queued.as_ref().map_or(floor, |q| q.load(Ordering::Acquire));
+        while reached < target {
+            match watch.rx.recv().await {
+                Some(WatchMessage::Events(events)) => {
+                    for event in events {
+                        reached = event.revision();
+                        let object = if let Event::Put(kv) = &event { self.decode(kv) } else { None };
+                        if let Some(change) = index.change(event.key(), reached, object) {
+                            ring.push(change);
+                        }
+                    }
+                }
+                Some(WatchMessage::Progress(_)) => {}
+                Some(WatchMessage::Closed(_)) | None => {
+                    let message = "the watch on the store ended".into();
+                    return Err(store::Error::Unavailable { message, maybe_written: false });
+                }
+            }
+        }
+        // The watch began after the range was read.
+        let revision = reached.max(range.revision);
         let mut state = self.state.lock();
-        state.index = Index::from_sorted(objects);
-        state.ring = Ring::starting_at(range.revision);
-        state.revision = range.revision;
+        state.index = index;
+        state.ring = ring;
+        state.revision = revision;
         state.queued = watch.queued.clone();
         state.watchers.clear();
         state.written.clear();
         drop(state);
-        self.applied.send_replace(range.revision);
+        self.applied.send_replace(revision);
         Ok(watch)
     }
 
@@ -301,12 +354,7 @@ impl Cacher {
         let state = &mut *state;
         for (event, new) in decoded {
             let revision = event.revision();
-            let old = match &new {
-                Some(object) => state.index.insert(object.clone()),
-                None => state.index.remove(event.key()),
-            };
-            if new.is_some() || old.is_some() {
-                let change = Change::new(revision, old, new);
+            if let Some(change) = state.index.change(event.key(), revision, new) {
                 let mut outcomes = crate::watch::Outcomes::new(&change);
                 state.watchers.retain_mut(|w| w.dispatch(&mut outcomes));
                 state.ring.push(change);
@@ -336,7 +384,8 @@ impl Cacher {
             Ok(current) => drop(self.state.lock().reached(current)),
             Err(e) => tracing::debug!(error = %e, "reading the revision for bookmarks"),
         }
-        if !self.store_is_near() && self.store.request_progress().await.is_err() {
+        let far = !self.store_is_near() && self.store.supports_progress();
+        if far && self.store.request_progress().await.is_err() {
             tracing::debug!("asking for progress for bookmarks failed");
         }
         let now = Instant::now();

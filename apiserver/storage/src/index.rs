@@ -2,7 +2,9 @@
 //! and a write copies what a snapshot still holds (one chunk and the list of chunks), nothing otherwise.
 
 use crate::object::Object;
+use crate::ring::Change;
 use std::sync::Arc;
+use store::Revision;
 
 /// Objects in a chunk, at most; a full one splits in two.
 const CHUNK: usize = 128;
@@ -76,6 +78,15 @@ impl Index {
         }
         self.len -= 1;
         Some(gone)
+    }
+
+    /// Puts `new` in at `key`, or takes out what is there. `None` if there is nothing to take out.
+    pub fn change(&mut self, key: &str, revision: Revision, new: Option<Arc<Object>>) -> Option<Change> {
+        let old = match &new {
+            Some(object) => self.insert(object.clone()),
+            None => self.remove(key),
+        };
+        (new.is_some() || old.is_some()).then(|| Change::new(revision, old, new))
     }
 
     /// Objects whose key begins with `prefix`, from `from` on.

@@ -5,6 +5,7 @@
 //! Upstream: apiserver/pkg/storage/{cacher,etcd3}.
 
 mod cacher;
+mod compact;
 mod errors;
 mod index;
 mod list;
@@ -16,6 +17,7 @@ mod watch;
 mod write;
 
 pub use cacher::{Cacher, Config, FieldsFn, Limits};
+pub use compact::{COMPACTION_INTERVAL, compact_periodically};
 pub use object::Object;
 pub use options::{
     List, ListOptions, Preconditions, Scope, SelectorFn, SendInitialEvents, Update, VersionMatch, WatchOptions, parse_version,

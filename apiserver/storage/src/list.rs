@@ -2,7 +2,7 @@
 //! etcd3/store.go GetList, storage/continue.go.
 
 use crate::cacher::Cacher;
-use crate::errors::{Operation, continue_expired, from_store};
+use crate::errors::{Operation, continue_expired, from_store, too_large_version};
 use crate::index::Index;
 use crate::object::Object;
 use crate::options::{List, ListOptions, VersionMatch, parse_version};
@@ -26,6 +26,9 @@ enum At {
     NotOlderThan(Revision),
     Exactly(Revision),
 }
+
+/// Objects as they were before; `None` stands for one that did not exist.
+type Undo = BTreeMap<String, Option<Arc<Object>>>;
 
 /// A decoded `continue` token.
 struct Continue {
@@ -71,7 +74,8 @@ impl Cacher {
     pub async fn get(&self, namespace: &str, name: &str, resource_version: &str) -> Result<Arc<Object>, Status> {
         let minimum = parse_version(resource_version)?;
         let key = self.key(namespace, name);
-        let found = if resource_version.is_empty() {
+        self.ready().await?;
+        let found = if resource_version.is_empty() || !self.can_be_fresh() && self.is_behind(&At::NotOlderThan(minimum)) {
             self.latest(&key, Operation::Get).await?
         } else {
             self.reach(minimum, Operation::Get).await?;
@@ -129,27 +133,28 @@ impl Cacher {
         if options.resource_version == "0" && options.continue_token.is_empty() {
             limit = 0;
         }
+        self.ready().await?;
+        if !self.can_be_fresh() && self.is_behind(&at) {
+            let current = self.store.revision().await;
+            let current = current.map_err(|e| from_store(self.resource(), Operation::List, &e))?;
+            let revision = match at {
+                At::Exactly(wanted) | At::NotOlderThan(wanted) if wanted > current => {
+                    return Err(too_large_version(wanted, current, 1));
+                }
+                At::Exactly(wanted) => wanted,
+                _ => current,
+            };
+            return self.list_from_store(&selection, &from, limit, revision, !options.continue_token.is_empty()).await;
+        }
         match at {
-            At::Any => self.ready().await?,
+            At::Any => {}
             At::Latest => drop(self.fresh(Operation::List).await?),
             At::NotOlderThan(revision) | At::Exactly(revision) => self.reach(revision, Operation::List).await?,
         }
         let exact = if let At::Exactly(revision) = at { Some(revision) } else { None };
-        let (index, undo, revision) = {
-            let state = self.state.lock();
-            let revision = exact.unwrap_or(state.revision);
-            if revision < state.ring.floor() {
-                drop(state);
-                return self.list_from_store(&selection, &from, limit, revision, !options.continue_token.is_empty()).await;
-            }
-            let mut undo = BTreeMap::new();
-            if exact.is_some() {
-                let later = state.ring.after(revision).rev();
-                for change in later.filter(|c| c.key().starts_with(&selection.prefix) && c.key() >= from.as_str()) {
-                    undo.insert(change.key().to_owned(), change.old.clone());
-                }
-            }
-            (state.index.clone(), undo, revision)
+        let Some((index, undo, revision)) = self.as_of(exact, &selection.prefix, &from) else {
+            let continued = !options.continue_token.is_empty();
+            return self.list_from_store(&selection, &from, limit, exact.unwrap_or(0), continued).await;
         };
         let mut page = Page::new(&selection, limit);
         for object in merge(&index, &undo, &selection.prefix, &from) {
@@ -162,6 +167,32 @@ impl Cacher {
         let more = page.more;
         let rest = if more { merge(&index, &undo, &selection.prefix, &from).count() - page.seen } else { 0 };
         Ok(page.finish(revision, rest))
+    }
+
+    /// Whether the cache, as it is, may lack what a list is to show.
+    fn is_behind(&self, at: &At) -> bool {
+        match at {
+            At::Any => false,
+            At::Latest => true,
+            At::NotOlderThan(wanted) | At::Exactly(wanted) => self.state.lock().revision < *wanted,
+        }
+    }
+
+    /// A snapshot of the cache, and what to put back for the state at `exact`. `None` if the cache does not remember that.
+    fn as_of(&self, exact: Option<Revision>, prefix: &str, from: &str) -> Option<(Index, Undo, Revision)> {
+        let state = self.state.lock();
+        let revision = exact.unwrap_or(state.revision);
+        let mut undo = Undo::new();
+        if exact.is_some() {
+            if revision < state.ring.floor() {
+                return None;
+            }
+            let later = state.ring.after(revision).rev();
+            for change in later.filter(|c| c.key().starts_with(prefix) && c.key() >= from) {
+                undo.insert(change.key().to_owned(), change.old.clone());
+            }
+        }
+        Some((state.index.clone(), undo, revision))
     }
 
     /// A list at a revision older than the cache remembers.
@@ -194,7 +225,8 @@ impl Cacher {
                     page.more = true;
                     return Ok(page.finish(revision, count.saturating_sub(i)));
                 }
-                if let Some(object) = self.decode(kv) {
+                let cached = self.cached(&kv.key).filter(|o| o.revision() == kv.mod_revision);
+                if let Some(object) = cached.or_else(|| self.decode(kv)) {
                     page.offer(&object);
                 }
             }
@@ -245,13 +277,8 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The index with some objects as they were before: `None` stands for one that did not exist.
-fn merge<'a>(
-    index: &'a Index,
-    undo: &'a BTreeMap<String, Option<Arc<Object>>>,
-    prefix: &'a str,
-    from: &str,
-) -> impl Iterator<Item = &'a Arc<Object>> {
+/// The index with some objects as they were before.
+fn merge<'a>(index: &'a Index, undo: &'a Undo, prefix: &'a str, from: &str) -> impl Iterator<Item = &'a Arc<Object>> {
     let mut now = index.prefix(prefix, from).peekable();
     let mut before = undo.iter().peekable();
     std::iter::from_fn(move || {

@@ -210,6 +210,12 @@ impl Cacher {
         let requested = parse_version(&options.resource_version)?;
         self.ready().await?;
         let unset = options.resource_version.is_empty();
+        if options.send_initial_events == SendInitialEvents::Yes && options.allow_bookmarks && !self.can_be_fresh() {
+            // Clients fall back to a list.
+            let why =
+                "a watch stream was requested by the client but the required storage feature RequestWatchProgress is disabled";
+            return Ok(Watcher::failed(Status::new(500, "", why)));
+        }
         let required = if unset && options.send_initial_events != SendInitialEvents::Unset {
             let revision = self.store.revision().await;
             revision.map_err(|e| from_store(self.resource(), Operation::Watch, &e))?
@@ -225,6 +231,8 @@ impl Cacher {
         let (tx, rx) = mpsc::channel(self.config.limits.watch_buffer);
         let mut state = self.state.lock();
         let state = &mut *state;
+        // Under the lock, since stopping closes the watchers under it.
+        self.running()?;
         let now = state.revision;
         let whole_state = match options.send_initial_events {
             SendInitialEvents::Yes => true,

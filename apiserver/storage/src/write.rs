@@ -43,7 +43,7 @@ impl Cacher {
             return Err(Status::internal("the object has no metadata"));
         }
         let head = self.head(&value);
-        let at_rest = self.config.transformer.to_storage(key, stored.clone()).map_err(Status::internal)?;
+        let at_rest = self.config.transformer.seal(key, stored.clone()).map_err(Status::internal)?;
         Ok(Encoded { stored, at_rest, head })
     }
 

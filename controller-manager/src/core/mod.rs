@@ -2,9 +2,11 @@
 
 pub mod batch;
 pub mod claim;
+pub mod discovery;
 pub mod error;
 pub mod expectations;
 pub mod follow;
+pub mod history;
 pub mod intstr;
 pub mod pod;
 pub mod pod_control;

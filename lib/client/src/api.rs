@@ -142,12 +142,24 @@ impl Client {
 
     /// Sends a request and returns the answer as it comes, whatever its status code.
     pub async fn send(&self, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<Response<Body>> {
+        self.send_accepting(JSON, method, path, content_type, body).await
+    }
+
+    /// `send` that asks for another form of the answer (`application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1`).
+    pub async fn send_accepting(
+        &self,
+        accept: &str,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Response<Body>> {
         let action = || format!("{method} {path}");
         let mut request = Request::builder()
             .method(method.clone())
             .uri(path)
             .header(header::USER_AGENT, &*self.user_agent)
-            .header(header::ACCEPT, "application/json");
+            .header(header::ACCEPT, accept);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, content_type);
         }

@@ -11,6 +11,7 @@ pub mod https;
 pub mod informer;
 pub mod kubeconfig;
 pub mod leader;
+pub mod metadata;
 pub mod object;
 pub mod retry;
 pub mod transport;

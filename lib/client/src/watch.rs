@@ -64,13 +64,23 @@ impl Client {
         options: &ListOptions,
         timeout_seconds: u32,
     ) -> Result<Watch<K>> {
+        self.watch_accepting(JSON, path, options, timeout_seconds).await
+    }
+
+    pub(crate) async fn watch_accepting<K: DeserializeOwned>(
+        &self,
+        accept: &str,
+        path: &str,
+        options: &ListOptions,
+        timeout_seconds: u32,
+    ) -> Result<Watch<K>> {
         let query = options.query();
         let sep = if query.is_empty() { "" } else { "&" };
         let path = with_query(
             path.to_owned(),
             &format!("{query}{sep}watch=true&allowWatchBookmarks=true&timeoutSeconds={timeout_seconds}"),
         );
-        let response = self.send(Method::GET, &path, JSON, Bytes::new()).await?;
+        let response = self.send_accepting(accept, Method::GET, &path, JSON, Bytes::new()).await?;
         let action = format!("watch {path}");
         let code = response.status();
         if !code.is_success() {

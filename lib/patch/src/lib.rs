@@ -3,9 +3,11 @@
 //! Everything here is a function of its arguments, and bounded: hostile patches are refused, never expanded without limit.
 
 pub mod fieldset;
+pub mod json_patch;
 
 pub mod managed;
 pub mod merge;
+pub mod strategic;
 
 pub mod typed;
 

@@ -139,7 +139,7 @@ impl Request {
 /// True if the usages are not all of `required` and at most those and `optional`.
 fn only(usages: &[String], required: &[&str], optional: &[&str]) -> bool {
     let has = |r: &&str| usages.iter().any(|u| u == r);
-    !required.iter().all(|r| has(&r)) || usages.iter().any(|u| !required.contains(&u.as_str()) && !optional.contains(&u.as_str()))
+    !required.iter().all(has) || usages.iter().any(|u| !required.contains(&u.as_str()) && !optional.contains(&u.as_str()))
 }
 
 enum Usage {

@@ -4,8 +4,10 @@
 //! history, never current values.
 
 pub mod embedded;
+pub mod etcd;
 
 pub use embedded::Embedded;
+pub use etcd::Etcd;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -138,6 +140,15 @@ pub trait Store: Send + Sync + 'static {
     async fn revision(&self) -> Result<Revision>;
     /// Asks the watches on this store to report progress as soon as they have caught up with the current revision.
     async fn request_progress(&self) -> Result<()>;
+    /// Whether `request_progress` works. Without it only events tell how far a watch is (etcd before 3.4.25 and 3.5.8 reports
+    /// progress ahead of events).
+    fn supports_progress(&self) -> bool {
+        true
+    }
+    /// Whether history is at hand, so that reading a recent past costs little.
+    fn keeps_history(&self) -> bool {
+        false
+    }
     /// Forgets history before `revision`.
     async fn compact(&self, revision: Revision) -> Result<()>;
     async fn compacted_revision(&self) -> Result<Revision>;

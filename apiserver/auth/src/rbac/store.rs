@@ -16,6 +16,11 @@ type Rules = Arc<[Arc<Rule>]>;
 /// Namespace (empty for cluster-wide) and name.
 type Key = (String, String);
 
+/// Bindings, with the index of a subject in each.
+type Places = Vec<(Arc<Binding>, usize)>;
+/// Sees a rule and (when called) where it comes from; false ends the visit.
+type Visitor<'a> = &'a mut dyn FnMut(&Arc<Rule>, &dyn Fn() -> String) -> bool;
+
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Subject {
     /// Users, and service accounts by their user name.
@@ -39,7 +44,7 @@ struct State {
     roles: HashMap<Key, Rules>,
     bindings: HashMap<Key, Arc<Binding>>,
     /// Namespace, then subject, then the bindings with that subject and its place in them.
-    by_subject: HashMap<String, HashMap<Subject, Vec<(Arc<Binding>, usize)>>>,
+    by_subject: HashMap<String, HashMap<Subject, Places>>,
 }
 
 /// RBAC's view of the cluster; an `Authorizer`.
@@ -75,12 +80,7 @@ impl RbacStore {
     }
 
     /// Calls `visit` with each rule that applies and where it comes from, until it returns false; errors are roles that do not exist.
-    fn visit(
-        &self,
-        user: &UserInfo,
-        namespace: &str,
-        visit: &mut dyn FnMut(&Arc<Rule>, &dyn Fn() -> String) -> bool,
-    ) -> Vec<String> {
+    fn visit(&self, user: &UserInfo, namespace: &str, visit: Visitor<'_>) -> Vec<String> {
         let state = self.state.read();
         let mut errors = Vec::new();
         let subjects: Vec<Subject> = std::iter::once(Subject::User(user.name.clone()))

@@ -81,12 +81,22 @@ pub(super) fn parse(s: &str) -> Result<(Quantity, bool), ParseError> {
     let (mut format, exponent) = suffix(rest).ok_or(ParseError::Suffix)?;
     let decimal_value = decimal(num, fraction);
 
+    // Upstream's big-number parser wants a digit where its fast path does not.
+    let fast = match format {
+        Format::BinarySI => fraction.is_empty() && num.len() as i64 + i64::from(exponent) * 3 / 10 < 15,
+        _ => num.len() + fraction.len() <= 18 && i64::from(exponent) - fraction.len() as i64 >= i64::from(NANO),
+    };
+    let numeric = s.len() - rest.len();
+    if !fast && !s.as_bytes()[..numeric].iter().any(u8::is_ascii_digit) {
+        return Err(ParseError::Numeric);
+    }
+
     // Upstream keeps the text of small numbers that are already in canonical form.
     let verbatim = match format {
         Format::BinarySI => {
             let precision = 15 - num.len() as i64 - i64::from(exponent) * 3 / 10 - 1;
             let odd = num.parse::<i64>().is_ok_and(|v| v & 7 != 0 && v.checked_mul(1 << exponent).is_some());
-            fraction.is_empty() && s.find('.').is_none() && precision >= 0 && odd
+            fraction.is_empty() && precision >= 0 && odd
         }
         _ => {
             let scale = i64::from(exponent) - fraction.len() as i64;

@@ -10,6 +10,7 @@ fn canonical() {
         ("+", "0"),
         ("0Mi", "0"),
         ("0k", "0"),
+        ("k", "0"),
         ("1", "1"),
         ("+1", "+1"),
         ("010m", "010m"),
@@ -28,6 +29,7 @@ fn canonical() {
         ("0.5Gi", "512Mi"),
         ("0.5Ki", "512"),
         ("8Gi", "8Gi"),
+        ("-0250.Mi", "-0250.Mi"),
         ("1023Ki", "1023Ki"),
         ("1.1Ki", "1126400m"),
         ("0.0001Ki", "102400u"),
@@ -62,6 +64,7 @@ fn canonical() {
         ("1mm", ParseError::Suffix),
         ("1e", ParseError::Suffix),
         ("1é", ParseError::Format),
+        ("Pi", ParseError::Numeric),
         (&"9".repeat(60), ParseError::Numeric),
     ] {
         assert_eq!(canonicalize(input), Err(want), "{input}");

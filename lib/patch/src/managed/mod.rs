@@ -6,11 +6,15 @@
 mod apply;
 mod conflict;
 mod entries;
+mod scale;
 #[cfg(test)]
 mod tests;
+mod timestamps;
 mod update;
 
 pub use apply::apply;
+pub use scale::{from_scale, to_scale};
+pub use timestamps::ignore_timestamps;
 pub use update::update;
 
 use crate::fieldset::Set;

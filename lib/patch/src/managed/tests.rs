@@ -181,6 +181,39 @@ fn old_updaters_share_an_entry() {
     assert_eq!(list[0]["fieldsV1"]["f:metadata"]["f:labels"], json!({".": {}, "f:l01": {}, "f:l02": {}, "f:l03": {}}));
 }
 
+#[test]
+fn scale_carries_ownership() {
+    let replicas = json!({"f:spec": {"f:replicas": {}}});
+    let both = json!({"f:spec": {"f:replicas": {}, "f:paused": {}}});
+    let list = [entry("a", "Update", T1, both.clone()), entry("b", "Update", T1, json!({"f:spec": {"f:paused": {}}}))];
+    let at = ["spec", "replicas"];
+    let shown = to_scale(&list, "v1", &at).expect("an owner");
+    let mut want = entry("a", "Update", T1, replicas.clone());
+    want["apiVersion"] = "autoscaling/v1".into();
+    assert_eq!(shown, json!([want]));
+    let shown = shown.as_array().expect("a list").clone();
+    assert_eq!(from_scale(&list, &shown, "v1", &at), Some(Value::from(list.to_vec())), "nothing changed");
+
+    let mut new_owner = entry("c", "Update", T2, replicas.clone());
+    new_owner["apiVersion"] = "autoscaling/v1".into();
+    new_owner["subresource"] = "scale".into();
+    let mut c = entry("c", "Update", T2, replicas);
+    c["subresource"] = "scale".into();
+    let a = entry("a", "Update", T1, json!({"f:spec": {"f:paused": {}}}));
+    assert_eq!(from_scale(&list, &[new_owner], "v1", &at), Some(json!([a, list[1], c])));
+}
+
+#[test]
+fn timestamps_alone_are_no_change() {
+    let mut old = obj(json!({"replicas": 1}));
+    old["metadata"]["managedFields"] = json!([entry("a", "Update", T1, json!({"f:spec": {}}))]);
+    let mut new = old.clone();
+    new["metadata"]["managedFields"][0]["time"] = T2.into();
+    assert_eq!(ignore_timestamps(&old, new.clone()), old);
+    new["spec"]["replicas"] = 2.into();
+    assert_eq!(ignore_timestamps(&old, new.clone()), new);
+}
+
 fn spec() -> impl Strategy<Value = Value> {
     let item = ("[a-c]", prop::option::of("[x-z]"), prop::collection::vec(1u8..3, 0..2));
     let containers = prop::collection::btree_map("[a-c]", item, 0..3);

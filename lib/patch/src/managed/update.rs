@@ -21,7 +21,7 @@ pub fn update(live: Option<&Value>, mut new: Value, req: &Request) -> Value {
     let untracked = |managers: &Managers| managers.is_empty() && !meta::uid(live).is_empty();
     let Ok(changes) = compare(live, &new, req) else { return new };
     let same_entries =
-        req.subresource != "" || sent.as_ref().is_none_or(|s| s.as_array().is_some_and(|s| s == before && !s.is_empty()));
+        !req.subresource.is_empty() || sent.as_ref().is_none_or(|s| s.as_array().is_some_and(|s| s == before && !s.is_empty()));
     if changes.is_same() && same_entries && !before.is_empty() && decodes(before) {
         meta::set(&mut new, &["metadata", "managedFields"], before.to_vec().into());
         return new;

@@ -3,21 +3,7 @@
 use schema::types::{Field, ListType, PatchStrategy, Struct, StructId, TypeRef, Typed, Types};
 
 fn field(json: &str, ty: TypeRef) -> Field {
-    Field {
-        json: json.into(),
-        ty,
-        pointer: false,
-        omitempty: true,
-        required: false,
-        list_type: ListType::Atomic,
-        list_keys: Vec::new(),
-        atomic: false,
-        patch: PatchStrategy::default(),
-        patch_key: None,
-        default: None,
-        enum_values: Vec::new(),
-        proto: None,
-    }
+    Field { json: json.into(), ty, omitempty: true, ..Field::default() }
 }
 
 fn map_list(json: &str, item: StructId, keys: &[&str], patch_key: &str) -> Field {

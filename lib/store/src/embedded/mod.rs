@@ -199,6 +199,10 @@ impl Store for Embedded {
         Ok(())
     }
 
+    fn keeps_history(&self) -> bool {
+        true
+    }
+
     async fn compact(&self, revision: Revision) -> Result<()> {
         self.request(|reply| Request::Compact { revision, reply }).await
     }

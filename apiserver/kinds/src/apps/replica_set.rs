@@ -1,0 +1,55 @@
+//! ReplicaSet.
+
+use crate::at::set_default;
+use crate::core::pod::{defaults, warnings};
+use crate::print::{self, AGE, CONTAINERS, IMAGES, NAME, cells, int, wide};
+use crate::rules::Rules;
+use crate::selectors;
+use crate::strategy::Column;
+use crate::workload;
+use machinery::meta;
+
+static COLUMNS: [Column; 8] =
+    [NAME, int("Desired", ""), int("Current", ""), int("Ready", ""), AGE, CONTAINERS, IMAGES, wide("Selector", "")];
+
+pub static REPLICA_SET: Rules = Rules {
+    default: |obj| {
+        workload::default_template(obj, &["spec"], defaults::pod_spec);
+        set_default(obj, &["spec", "replicas"], 1);
+    },
+    validate: |root, old, e| {
+        let s = root.get("spec");
+        s.get("replicas").non_negative(e);
+        s.get("minReadySeconds").non_negative(e);
+        workload::selector(s, e, "replicaset");
+        workload::template(s, old, e, "ReplicaSet");
+        if let Some(old) = old {
+            workload::immutable_selector(root, old, e);
+        }
+    },
+    validate_status: |root, old, e| {
+        workload::replica_status(
+            root,
+            old,
+            e,
+            &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "terminatingReplicas"],
+        );
+    },
+    warnings: |root, old| workload::template_warnings(root.at(&["spec", "template"]), old, warnings::pod),
+    fields: &["status.replicas"],
+    columns: &COLUMNS,
+    cells: |obj, now| {
+        let [names, images] = print::containers(meta::list_at(obj, &["spec", "template", "spec", "containers"]));
+        cells([
+            print::name(obj),
+            print::number(obj, &["spec", "replicas"]),
+            print::number(obj, &["status", "replicas"]),
+            print::number(obj, &["status", "readyReplicas"]),
+            print::age(obj, now),
+            names,
+            images,
+            selectors::format_selector(crate::at::value_at(obj, &["spec", "selector"])).into(),
+        ])
+    },
+    ..Rules::WITH_STATUS
+};

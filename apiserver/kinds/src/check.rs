@@ -1,0 +1,62 @@
+//! `machinery`'s formats (names, labels, ports, addresses) as checks of a place in a tree, and the few that only kinds need.
+
+use crate::at::At;
+use machinery::field::ErrorList;
+use machinery::validation;
+
+pub use machinery::validation::{
+    config_map_key, dns1123_label, dns1123_subdomain, http_header_name, label_value, port_name, qualified_name,
+    relaxed_env_var_name as env_var_name,
+};
+
+pub type Reasons = Vec<String>;
+
+/// What DNS searches take.
+pub use machinery::validation::dns1123_subdomain_with_underscore as dns1123_subdomain_underscore;
+
+pub fn decimal_integer(s: &str) -> Reasons {
+    if s.is_empty() {
+        return vec![validation::empty_error()];
+    }
+    let digits = s.strip_prefix('-').unwrap_or(s);
+    let ok = s == "0" || (digits.starts_with(|c: char| ('1'..='9').contains(&c)) && digits.bytes().all(|c| c.is_ascii_digit()));
+    if ok { Reasons::new() } else { vec!["must be a valid decimal integer in canonical form".into()] }
+}
+
+impl At<'_> {
+    /// One error per reason.
+    pub fn check(&self, e: &mut ErrorList, rule: fn(&str) -> Reasons) {
+        self.messages(e, rule(self.str()));
+    }
+    /// Required, then the rule.
+    pub fn need_check(&self, e: &mut ErrorList, rule: fn(&str) -> Reasons) {
+        if self.need(e, "") {
+            self.check(e, rule);
+        }
+    }
+    /// The rule where there is something.
+    pub fn check_if_set(&self, e: &mut ErrorList, rule: fn(&str) -> Reasons) {
+        if !self.is_empty() {
+            self.check(e, rule);
+        }
+    }
+    /// An address as fields older than strict parsing take it.
+    pub fn legacy_ip(&self, e: &mut ErrorList) {
+        e.extend(validation::ip_legacy(&self.path(), self.str(), false, &[]));
+    }
+    /// An address in canonical form.
+    pub fn strict_ip(&self, e: &mut ErrorList) {
+        e.extend(validation::ip(&self.path(), self.str()));
+    }
+    /// A CIDR as fields older than strict parsing take it.
+    pub fn legacy_cidr(&self, e: &mut ErrorList) {
+        e.extend(validation::cidr_legacy(&self.path(), self.str(), false, &[]));
+    }
+    pub fn port_num(&self, e: &mut ErrorList) {
+        self.in_range(e, 1, 65535);
+    }
+    /// A port number, or the name of one.
+    pub fn port_num_or_name(&self, e: &mut ErrorList) {
+        if self.v.is_string() { self.check(e, port_name) } else { self.port_num(e) }
+    }
+}

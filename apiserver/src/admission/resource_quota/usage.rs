@@ -1,0 +1,195 @@
+//! What an object costs. Upstream: pkg/quota/v1/evaluator/core.
+
+use super::Scope;
+use crate::admission::pod_names;
+use crate::admission::resources::{self, Resources};
+use machinery::Value;
+use machinery::meta::{at, bool_at, i64_at, list_at, map_at, str_at};
+use machinery::quantity::{Format, Quantity};
+
+const STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
+
+/// How objects of one resource are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Evaluator {
+    Pods,
+    Services,
+    Claims,
+    /// Only the number of objects: `count/deployments.apps`, and for some core resources their plain name.
+    Count(Vec<String>),
+}
+
+fn one() -> Quantity {
+    number(1)
+}
+
+fn number(n: usize) -> Quantity {
+    Quantity::new(i64::try_from(n).unwrap_or(i64::MAX), Format::DecimalSI)
+}
+
+/// Extended resources, as nodes' devices are.
+fn extended(resource: &str) -> bool {
+    resource.contains('/') && !resource.split('/').next().is_some_and(|d| d == "kubernetes.io" || d.ends_with(".kubernetes.io"))
+}
+
+impl Evaluator {
+    pub(super) fn of(group: &str, resource: &str) -> Self {
+        match (group, resource) {
+            ("", "pods") => Self::Pods,
+            ("", "services") => Self::Services,
+            ("", "persistentvolumeclaims") => Self::Claims,
+            ("", r) => {
+                let mut names = vec![format!("count/{r}")];
+                if ["configmaps", "secrets", "replicationcontrollers", "resourcequotas"].contains(&r) {
+                    names.push(r.to_owned());
+                }
+                Self::Count(names)
+            }
+            (g, r) => Self::Count(vec![format!("count/{r}.{g}")]),
+        }
+    }
+
+    /// The quota's resource `name` is about these objects.
+    pub(super) fn covers(&self, name: &str) -> bool {
+        match self {
+            Self::Pods => {
+                let rest = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
+                name == "pods"
+                    || name == "count/pods"
+                    || ["cpu", "memory", "ephemeral-storage"].contains(&rest)
+                    || rest.starts_with("hugepages-")
+                    || (name.starts_with("requests.") && extended(rest))
+            }
+            Self::Services => ["count/services", "services", "services.nodeports", "services.loadbalancers"].contains(&name),
+            Self::Claims => {
+                let of_claims = |n: &str| n == "persistentvolumeclaims" || n == "requests.storage";
+                name == "count/persistentvolumeclaims"
+                    || of_claims(name)
+                    || name.split_once(STORAGE_CLASS).is_some_and(|(_, n)| of_claims(n))
+            }
+            Self::Count(names) => names.iter().any(|n| n == name),
+        }
+    }
+
+    pub(super) fn usage(&self, obj: &Value) -> Resources {
+        match self {
+            Self::Pods => pod(obj),
+            Self::Services => service(obj),
+            Self::Claims => claim(obj),
+            Self::Count(names) => names.iter().map(|n| (n.clone(), one())).collect(),
+        }
+    }
+
+    pub(super) fn in_scope(&self, scope: &Scope<'_>, obj: &Value) -> bool {
+        match (self, scope.name) {
+            (Self::Pods, "Terminating") => terminating(obj),
+            (Self::Pods, "NotTerminating") => !terminating(obj),
+            (Self::Pods, "BestEffort") => best_effort(obj),
+            (Self::Pods, "NotBestEffort") => !best_effort(obj),
+            (Self::Pods, "PriorityClass") => selects(scope, str_at(obj, &["spec", "priorityClassName"])),
+            (Self::Pods, "CrossNamespacePodAffinity") => cross_namespace_affinity(obj),
+            (Self::Claims, "VolumeAttributesClass") => selects(scope, str_at(obj, &["spec", "volumeAttributesClassName"])),
+            _ => false,
+        }
+    }
+}
+
+fn selects(scope: &Scope<'_>, value: &str) -> bool {
+    let listed = scope.values.iter().any(|v| v == value);
+    match scope.operator {
+        "Exists" => !value.is_empty(),
+        "DoesNotExist" => value.is_empty(),
+        "In" => !value.is_empty() && listed,
+        "NotIn" => value.is_empty() || !listed,
+        _ => false,
+    }
+}
+
+fn pod(p: &Value) -> Resources {
+    let mut r = Resources::from([("count/pods".to_owned(), one())]);
+    if matches!(str_at(p, &["status", "phase"]), "Failed" | "Succeeded") {
+        return r;
+    }
+    r.insert("pods".into(), one());
+    for (kind, prefix) in [("requests", "requests."), ("limits", "limits.")] {
+        let mut list = resources::of_pod(p, kind);
+        resources::add(&mut list, &resources::list(map_at(p, &["spec", "overhead"])));
+        for (k, q) in list {
+            let native = ["cpu", "memory", "ephemeral-storage"].contains(&k.as_str()) || k.starts_with("hugepages-");
+            if kind == "requests" && native {
+                r.insert(k.clone(), q);
+            }
+            if native || kind == "requests" {
+                r.insert(format!("{prefix}{k}"), q);
+            }
+        }
+    }
+    r
+}
+
+fn service(s: &Value) -> Resources {
+    let ports = list_at(s, &["spec", "ports"]);
+    let explicit = ports.iter().filter(|p| i64_at(p, &["nodePort"]).is_some_and(|n| n != 0)).count();
+    let allocates =
+        at(s, &["spec", "allocateLoadBalancerNodePorts"]).is_none() || bool_at(s, &["spec", "allocateLoadBalancerNodePorts"]);
+    let (node_ports, balancers) = match str_at(s, &["spec", "type"]) {
+        "NodePort" => (ports.len(), 0),
+        "LoadBalancer" if allocates => (ports.len(), 1),
+        "LoadBalancer" => (explicit, 1),
+        _ => (0, 0),
+    };
+    Resources::from([
+        ("count/services".to_owned(), one()),
+        ("services".to_owned(), one()),
+        ("services.nodeports".to_owned(), number(node_ports)),
+        ("services.loadbalancers".to_owned(), number(balancers)),
+    ])
+}
+
+fn claim(c: &Value) -> Resources {
+    let mut r =
+        Resources::from([("persistentvolumeclaims".to_owned(), one()), ("count/persistentvolumeclaims".to_owned(), one())]);
+    let class = match str_at(c, &["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"]) {
+        "" => str_at(c, &["spec", "storageClassName"]),
+        beta => beta,
+    };
+    let asked = resources::list(map_at(c, &["spec", "resources", "requests"])).remove("storage");
+    let given = resources::list(map_at(c, &["status", "allocatedResources"])).remove("storage");
+    let storage = asked.map(|a| given.filter(|g| *g > a).unwrap_or(a)).map(|mut q| {
+        q.round_up(0);
+        q
+    });
+    if !class.is_empty() {
+        r.insert(format!("{class}{STORAGE_CLASS}persistentvolumeclaims"), one());
+    }
+    if let Some(q) = storage {
+        r.insert("requests.storage".into(), q);
+        if !class.is_empty() {
+            r.insert(format!("{class}{STORAGE_CLASS}requests.storage"), q);
+        }
+    }
+    r
+}
+
+fn terminating(pod: &Value) -> bool {
+    i64_at(pod, &["spec", "activeDeadlineSeconds"]).is_some_and(|s| s >= 0)
+}
+
+fn best_effort(pod: &Value) -> bool {
+    let asks = |c: &Value| {
+        ["requests", "limits"].iter().any(|k| {
+            resources::list(map_at(c, &["resources", k])).iter().any(|(n, q)| (n == "cpu" || n == "memory") && !q.is_zero())
+        })
+    };
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    !asks(spec) && !pod_names::containers(pod).any(asks)
+}
+
+fn cross_namespace_affinity(pod: &Value) -> bool {
+    let crosses = |t: &Value| !list_at(t, &["namespaces"]).is_empty() || at(t, &["namespaceSelector"]).is_some();
+    ["podAffinity", "podAntiAffinity"].iter().any(|kind| {
+        let of = |l: &str| list_at(pod, &["spec", "affinity", kind, l]);
+        of("requiredDuringSchedulingIgnoredDuringExecution").iter().any(crosses)
+            || of("preferredDuringSchedulingIgnoredDuringExecution").iter().filter_map(|t| t.get("podAffinityTerm")).any(crosses)
+    })
+}
