@@ -1,3 +1,33 @@
 //! The Kubernetes API server: HTTP front, handlers, admission, streaming proxies.
+//!
+//! [`build`] makes a server over a store; [`ApiServer::handle`] answers a request, whether it came over TLS ([`ApiServer::serve`])
+//! or from a component of the same process ([`transport`]).
 
 pub mod admission;
+mod bootstrap;
+pub mod config;
+mod context;
+mod discovery;
+mod handle;
+mod health;
+pub mod http;
+mod inprocess;
+mod metrics;
+mod objects;
+mod openapi;
+mod registry;
+mod resources;
+mod router;
+mod serve;
+mod server;
+mod services;
+mod startup;
+mod subresources;
+mod version;
+
+pub use config::{AuthorizationMode, Config};
+pub use handle::PeerCertificates;
+pub use inprocess::transport;
+pub use server::ApiServer;
+pub use startup::build;
+pub use version::GIT_VERSION;

@@ -85,6 +85,18 @@ impl Cacher {
     }
 
     /// The object in the cache, however old.
+    /// An object as the cache has it now, without waiting: for admission, which then must have been preceded by a list.
+    pub fn peek(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.cached(&self.key(namespace, name))
+    }
+
+    /// The objects of a namespace (of all with `""`) as the cache has them now.
+    pub fn peek_all(&self, namespace: &str) -> Vec<Arc<Object>> {
+        let state = self.state.lock();
+        let scope = if namespace.is_empty() { self.key("", "") } else { format!("{}/", self.key("", namespace)) };
+        state.index.prefix(&scope, "").cloned().collect()
+    }
+
     pub(crate) fn cached(&self, key: &str) -> Option<Arc<Object>> {
         self.state.lock().index.get(key).cloned()
     }

@@ -1,0 +1,266 @@
+//! Discovery: what groups, versions and resources there are, in the legacy documents (`/api`, `/apis`, `/apis/g`, `/apis/g/v`)
+//! and in the aggregated one (apidiscovery.k8s.io). All made once per resource table.
+//! Upstream: apiserver/pkg/endpoints/discovery.
+
+use crate::http::body::{self, Body};
+use crate::http::{Format, negotiate, respond};
+use crate::resources::Entry;
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header};
+use machinery::{Map, Value, json};
+use schema::Scope;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Position of a group and of a version in it, higher first (kube-apiserver's APIService priorities).
+fn priority(group: &str, version: &str) -> (i32, i32) {
+    let g = match group {
+        "" => 18000,
+        "apiregistration.k8s.io" => 18000,
+        "extensions" => 17900,
+        "apps" => 17800,
+        "events.k8s.io" => 17750,
+        "authentication.k8s.io" => 17700,
+        "authorization.k8s.io" => 17600,
+        "autoscaling" => 17500,
+        "batch" => 17400,
+        "certificates.k8s.io" => 17300,
+        "networking.k8s.io" => 17200,
+        "policy" => 17100,
+        "rbac.authorization.k8s.io" => 17000,
+        "storage.k8s.io" => 16800,
+        "apiextensions.k8s.io" | "admissionregistration.k8s.io" => 16700,
+        "scheduling.k8s.io" => 16600,
+        "coordination.k8s.io" => 16500,
+        "node.k8s.io" => 16300,
+        "discovery.k8s.io" => 16200,
+        "flowcontrol.apiserver.k8s.io" => 16100,
+        "internal.apiserver.k8s.io" => 16000,
+        "resource.k8s.io" => 15900,
+        "storagemigration.k8s.io" => 15800,
+        _ => 1000,
+    };
+    let v = match (group, version) {
+        ("autoscaling", "v2") => 30,
+        (_, "v1") => 15,
+        (_, v) if !v.contains("alpha") && !v.contains("beta") => 20,
+        (_, v) if v.contains("beta") => 9,
+        _ => 1,
+    };
+    (g, v)
+}
+
+/// A document in its wire form.
+struct Document {
+    bytes: Bytes,
+    etag: String,
+}
+
+impl Document {
+    fn new(v: &Value) -> Self {
+        let bytes = Bytes::from(serde_json::to_vec(v).unwrap_or_default());
+        let hash: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02X}")).collect();
+        Self { bytes, etag: format!("\"{hash}\"") }
+    }
+}
+
+/// The documents of a resource table.
+#[derive(Default)]
+pub struct Documents {
+    plain: HashMap<String, Value>,
+    /// `/api` and `/apis`, versions v2 and v2beta1.
+    aggregated: HashMap<(&'static str, &'static str), Document>,
+}
+
+impl Documents {
+    pub fn new(entries: &[Arc<Entry>]) -> Self {
+        let mut groups: BTreeMap<String, BTreeMap<String, Vec<&Entry>>> = BTreeMap::new();
+        for e in entries {
+            groups.entry(e.row.group.to_string()).or_default().entry(e.row.version.to_string()).or_default().push(e);
+        }
+        let mut order: Vec<(String, Vec<String>)> = groups
+            .iter()
+            .map(|(g, versions)| {
+                let mut versions: Vec<String> = versions.keys().cloned().collect();
+                versions.sort_by_key(|v| std::cmp::Reverse(priority(g, v).1));
+                (g.clone(), versions)
+            })
+            .collect();
+        order.sort_by_key(|(g, _)| (std::cmp::Reverse(priority(g, "").0), g.clone()));
+
+        let mut plain = HashMap::new();
+        let (mut core, mut named, mut list) = (Vec::new(), Vec::new(), Vec::new());
+        for (group, versions) in &order {
+            let mut aggregated = Vec::new();
+            for version in versions {
+                let mut entries = groups[group][version].clone();
+                entries.sort_by(|a, b| a.row.resource.cmp(&b.row.resource));
+                let gv = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+                let path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{gv}") };
+                plain.insert(path, resource_list(&gv, &entries));
+                aggregated.push(json!({"version": version, "freshness": "Current",
+                    "resources": entries.iter().map(|e| discovery_resource(e)).collect::<Vec<_>>()}));
+            }
+            let item = json!({"metadata": {"name": if group.is_empty() { Value::Null } else { group.as_str().into() },
+                "creationTimestamp": null}, "versions": aggregated});
+            if group.is_empty() {
+                core.push(json!({"metadata": {"creationTimestamp": null}, "versions": item["versions"]}));
+            } else {
+                named.push(item);
+                let g = api_group(group, versions);
+                list.push(g.clone());
+                let mut g = g;
+                g["kind"] = "APIGroup".into();
+                g["apiVersion"] = "v1".into();
+                plain.insert(format!("/apis/{group}"), g);
+            }
+        }
+        plain.insert("/apis".into(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}));
+        let mut aggregated = HashMap::new();
+        for (path, items) in [("/api", core), ("/apis", named)] {
+            for version in ["v2", "v2beta1"] {
+                let doc = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+                    "metadata": {}, "items": items});
+                aggregated.insert((path, version), Document::new(&doc));
+            }
+        }
+        Self { plain, aggregated }
+    }
+
+    /// Answers a discovery path; `None` if this is none.
+    pub fn serve(&self, path: &str, headers: &HeaderMap, query: &crate::http::Query, host: &str) -> Option<Response<Body>> {
+        let path = path.trim_end_matches('/');
+        if matches!(path, "/api" | "/apis")
+            && let Some(r) = self.serve_aggregated(path, headers)
+        {
+            return Some(r);
+        }
+        let doc = if path == "/api" { api_versions(host) } else { self.plain.get(path)?.clone() };
+        Some(match negotiate::negotiate(headers, query, &[Format::Json, Format::Yaml, Format::Protobuf], false) {
+            Ok(accept) => respond::object(StatusCode::OK, accept, &doc),
+            Err(s) => respond::status(&s, None),
+        })
+    }
+
+    fn serve_aggregated(&self, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+        let version = negotiate::clauses(&negotiate::accept_header(headers)).into_iter().find_map(|c| {
+            if !matches!(c.media.as_str(), "application/json" | "*/*" | "application/*") {
+                return None;
+            }
+            match (c.param("g"), c.param("v"), c.param("as")) {
+                ("apidiscovery.k8s.io", v @ ("v2" | "v2beta1"), "APIGroupDiscoveryList") => Some(Some(v.to_owned())),
+                // The plain document is asked for first.
+                ("", "", "") => Some(None),
+                _ => None,
+            }
+        })??;
+        let (key, doc) = self
+            .aggregated
+            .get_key_value(&(if path == "/api" { "/api" } else { "/apis" }, if version == "v2" { "v2" } else { "v2beta1" }))?;
+        let matched = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|v| v == doc.etag);
+        let ct = format!("application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList", key.1);
+        let mut r = if matched {
+            let mut r = Response::new(body::empty());
+            *r.status_mut() = StatusCode::NOT_MODIFIED;
+            r
+        } else {
+            respond::response(StatusCode::OK, &ct, doc.bytes.clone())
+        };
+        if let Ok(v) = doc.etag.parse() {
+            r.headers_mut().insert(header::ETAG, v);
+        }
+        r.headers_mut().insert(header::VARY, http::HeaderValue::from_static("Accept"));
+        Some(r)
+    }
+}
+
+fn api_versions(host: &str) -> Value {
+    json!({"kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]})
+}
+
+fn api_group(group: &str, versions: &[String]) -> Value {
+    let all: Vec<Value> = versions.iter().map(|v| json!({"groupVersion": format!("{group}/{v}"), "version": v})).collect();
+    json!({"name": group, "versions": all, "preferredVersion": all.first().cloned().unwrap_or(Value::Null)})
+}
+
+fn strings(list: &[Box<str>]) -> Value {
+    list.iter().map(|s| Value::from(&**s)).collect()
+}
+
+/// `storageVersionHash` is what upstream derives from the storage group, version and kind.
+fn storage_version_hash(e: &Entry) -> String {
+    use base64::Engine as _;
+    let g = &e.storage_gvk;
+    let digest = Sha256::digest(format!("{}/{}/{}", g.group, g.version, g.kind).as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(&digest[..8])
+}
+
+fn resource_list(gv: &str, entries: &[&Entry]) -> Value {
+    let mut resources = Vec::new();
+    for e in entries {
+        let namespaced = e.row.scope == Scope::Namespaced;
+        let mut r = Map::new();
+        r.insert("name".into(), (&*e.row.resource).into());
+        r.insert("singularName".into(), (&*e.row.singular).into());
+        r.insert("namespaced".into(), namespaced.into());
+        r.insert("kind".into(), (&*e.row.kind).into());
+        r.insert("verbs".into(), strings(&e.row.verbs));
+        if !e.row.short_names.is_empty() {
+            r.insert("shortNames".into(), strings(&e.row.short_names));
+        }
+        if !e.row.categories.is_empty() {
+            r.insert("categories".into(), strings(&e.row.categories));
+        }
+        if e.storage.is_some() {
+            r.insert("storageVersionHash".into(), storage_version_hash(e).into());
+        }
+        resources.push(Value::from(r));
+        for s in &e.row.subresources {
+            let mut r = Map::new();
+            r.insert("name".into(), format!("{}/{}", e.row.resource, s.name).into());
+            r.insert("singularName".into(), "".into());
+            r.insert("namespaced".into(), namespaced.into());
+            if *s.group != *e.row.group || *s.version != *e.row.version {
+                if !s.group.is_empty() {
+                    r.insert("group".into(), (&*s.group).into());
+                }
+                r.insert("version".into(), (&*s.version).into());
+            }
+            r.insert("kind".into(), (&*s.kind).into());
+            r.insert("verbs".into(), strings(&s.verbs));
+            resources.push(Value::from(r));
+        }
+    }
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": resources})
+}
+
+fn discovery_resource(e: &Entry) -> Value {
+    let scope = if e.row.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" };
+    let mut r = Map::new();
+    r.insert("resource".into(), (&*e.row.resource).into());
+    r.insert("responseKind".into(), json!({"group": e.gvk.group, "version": e.gvk.version, "kind": e.gvk.kind}));
+    r.insert("scope".into(), scope.into());
+    r.insert("singularResource".into(), (&*e.row.singular).into());
+    r.insert("verbs".into(), strings(&e.row.verbs));
+    if !e.row.short_names.is_empty() {
+        r.insert("shortNames".into(), strings(&e.row.short_names));
+    }
+    if !e.row.categories.is_empty() {
+        r.insert("categories".into(), strings(&e.row.categories));
+    }
+    if !e.row.subresources.is_empty() {
+        let subs: Vec<Value> = e
+            .row
+            .subresources
+            .iter()
+            .map(|s| {
+                json!({"subresource": &*s.name, "verbs": strings(&s.verbs),
+                    "responseKind": {"group": &*s.group, "version": &*s.version, "kind": &*s.kind}})
+            })
+            .collect();
+        r.insert("subresources".into(), subs.into());
+    }
+    r.into()
+}

@@ -1,0 +1,133 @@
+//! From a request body to an object tree of the served kind: parsed, checked to be of that kind, pruned of fields the kind does not
+//! have, normalized and defaulted. Upstream: apimachinery's codec with strict decoding, endpoints/handlers/create.go.
+
+use super::options::FieldValidation;
+use crate::context::RequestCx;
+use crate::http::body::{self, BodyFormat};
+use crate::resources::Entry;
+use machinery::{GroupVersion, GroupVersionKind, Status, Value};
+use schema::decode::Mode;
+
+/// Decodes the body of a create or update of `gvk` (the entry's kind, or a subresource's).
+pub fn decode(cx: &RequestCx, bytes: &[u8], gvk: &GroupVersionKind, validation: FieldValidation) -> Result<Value, Status> {
+    let format = BodyFormat::from_content_type(cx.header("content-type"))?;
+    let no_json = |e: &str| unrecognized(gvk, &format!("couldn't get version/kind; json parse error: {e}"), bytes);
+    match format {
+        BodyFormat::Json => {
+            body::check_depth(bytes).map_err(|e| no_json(&e))?;
+            let head = serde_json::from_slice::<Head>(bytes).map_err(|_| match schema::decode::parse(bytes, Mode::Lenient) {
+                Err(e) => no_json(&e.to_string()),
+                Ok(_) => no_json("json: cannot unmarshal into Go value of type struct"),
+            })?;
+            check_kind(&head, gvk)?;
+            typed(cx, bytes, gvk, validation)
+        }
+        BodyFormat::Yaml | BodyFormat::Protobuf => {
+            let value = if format == BodyFormat::Yaml { body::parse_yaml(bytes) } else { super::protobuf::decode(bytes) };
+            let value = value.map_err(|e| no_json(&e))?;
+            from_value(cx, &value, gvk, validation)
+        }
+    }
+}
+
+/// Makes a tree an object of `gvk`, as if it had come as a body.
+pub fn from_value(cx: &RequestCx, value: &Value, gvk: &GroupVersionKind, validation: FieldValidation) -> Result<Value, Status> {
+    let text = |k: &str| value.get(k).and_then(Value::as_str).map(str::to_owned);
+    let head = Head { api_version: text("apiVersion"), kind: text("kind") };
+    check_kind(&head, gvk)?;
+    let bytes = serde_json::to_vec(value).map_err(Status::internal)?;
+    typed(cx, &bytes, gvk, validation)
+}
+
+/// What says of which kind a body is.
+#[derive(serde::Deserialize)]
+struct Head {
+    #[serde(default, rename = "apiVersion")]
+    api_version: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
+}
+
+/// The body is of the kind that the path takes, or does not say.
+fn check_kind(head: &Head, gvk: &GroupVersionKind) -> Result<(), Status> {
+    let expected = gvk.group_version();
+    let found_version = head.api_version.as_deref().unwrap_or("");
+    let found_kind = head.kind.as_deref().unwrap_or("");
+    let found = if found_version.is_empty() { Some(expected.clone()) } else { GroupVersion::parse(found_version) };
+    let found = found.ok_or_else(|| Status::bad_request(format!("unexpected GroupVersion string: {found_version}")))?;
+    let known = |kind: &str| schema::Registry::builtin().kind(&found.group, &found.version, kind).is_some();
+    if !found_kind.is_empty() && found_kind != gvk.kind {
+        let why = if known(found_kind) {
+            format!("converting ({}.{found_kind}) to ({}.{}): unknown conversion", found.version, package(&gvk.group), gvk.kind)
+        } else {
+            no_kind(found_kind, &found)
+        };
+        return Err(cannot_be_handled(found_kind, &found.version, gvk, &why));
+    }
+    if found == expected {
+        return Ok(());
+    }
+    Err(if known(&gvk.kind) {
+        Status::bad_request(format!("the API version in the data ({found}) does not match the expected API version ({expected})"))
+    } else {
+        cannot_be_handled(&gvk.kind, &found.version, gvk, &no_kind(&gvk.kind, &found))
+    })
+}
+
+/// Pruned, type-checked and normalized by the schema of the kind.
+fn typed(cx: &RequestCx, bytes: &[u8], gvk: &GroupVersionKind, validation: FieldValidation) -> Result<Value, Status> {
+    let mode = if validation == FieldValidation::Ignore { Mode::Lenient } else { Mode::Strict };
+    let decoded = match schema::Registry::builtin().typed_kind(&gvk.group, &gvk.version, &gvk.kind) {
+        Some(ty) => schema::decode::decode(bytes, ty, mode),
+        None => schema::decode::parse(bytes, mode),
+    };
+    let (mut value, problems) = decoded.map_err(|e| cannot_be_handled(&gvk.kind, &gvk.version, gvk, &e.to_string()))?;
+    value["apiVersion"] = gvk.group_version().to_string().into();
+    value["kind"] = gvk.kind.clone().into();
+    if !problems.is_empty() {
+        match validation {
+            FieldValidation::Ignore => {}
+            FieldValidation::Warn => problems.iter().for_each(|p| cx.warn(p.to_string())),
+            FieldValidation::Strict => {
+                return Err(cannot_be_handled(&gvk.kind, &gvk.version, gvk, &schema::decode::strict_error(&problems)));
+            }
+        }
+    }
+    Ok(value)
+}
+
+/// Go-coded defaults of a kind, on the tree of a version that is stored or alike.
+pub fn default(entry: &Entry, value: &mut Value) {
+    entry.strategy.default(value);
+}
+
+fn cannot_be_handled(kind: &str, version: &str, gvk: &GroupVersionKind, why: &str) -> Status {
+    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", gvk.kind))
+}
+
+fn unrecognized(gvk: &GroupVersionKind, why: &str, bytes: &[u8]) -> Status {
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", gvk.kind, summary(bytes)))
+}
+
+fn no_kind(kind: &str, gv: &GroupVersion) -> String {
+    format!(
+        "no kind {kind:?} is registered for version {:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+        gv.to_string()
+    )
+}
+
+fn package(group: &str) -> &str {
+    if group.is_empty() { "core" } else { group.split('.').next().unwrap_or(group) }
+}
+
+/// The beginning of a body, for an error text.
+fn summary(bytes: &[u8]) -> String {
+    const MAX: usize = 30;
+    let cut = &bytes[..bytes.len().min(MAX)];
+    let text = match cut.first() {
+        None => return "<empty>".into(),
+        Some(b'{') => String::from_utf8_lossy(cut).into_owned(),
+        Some(_) => cut.iter().map(|b| format!("{b:02x}")).collect(),
+    };
+    if bytes.len() > MAX { format!("{text} ...") } else { text }
+}

@@ -1,0 +1,72 @@
+//! Between the version that is served and the version that is stored, where a kind has two. Events are the same object in two
+//! groups under different field names.
+
+use crate::resources::Entry;
+use machinery::{GroupVersionKind, Map, Status, Value};
+use schema::Resource;
+
+/// The kind and version that objects of a row are stored as.
+pub fn storage_gvk(row: &Resource) -> GroupVersionKind {
+    let (group, version) = row.storage_gv();
+    let version = if row.stored() { version } else { &row.version };
+    GroupVersionKind::new(group, version, &*row.kind)
+}
+
+/// A conversion between the two is built in.
+pub fn converts(served: &GroupVersionKind, stored: &GroupVersionKind) -> bool {
+    served.kind == "Event" && stored.kind == "Event"
+}
+
+/// Names of an Event's fields: core/v1, events.k8s.io/v1.
+const EVENT_FIELDS: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+/// A stored object in the served version.
+pub fn from_storage(entry: &Entry, value: Value) -> Result<Value, Status> {
+    if entry.converts() { event(value, &entry.gvk, |(core, new)| (core, new)) } else { Ok(value) }
+}
+
+/// An object of the served version as it is stored.
+pub fn to_storage(entry: &Entry, value: Value) -> Result<Value, Status> {
+    if entry.converts() { event(value, &entry.storage_gvk, |(core, new)| (new, core)) } else { Ok(value) }
+}
+
+fn event(
+    value: Value,
+    to: &GroupVersionKind,
+    direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
+) -> Result<Value, Status> {
+    let Value::Object(old) = value else { return Err(Status::internal("an event is an object")) };
+    let mut new = Map::new();
+    for (k, v) in old {
+        let name = EVENT_FIELDS.iter().map(|p| direction(*p)).find(|(from, _)| *from == k).map(|(_, to)| to.to_owned());
+        new.insert(name.unwrap_or(k), v);
+    }
+    new.insert("apiVersion".into(), to.group_version().to_string().into());
+    Ok(new.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machinery::json;
+
+    #[test]
+    fn events_go_there_and_back() {
+        let core = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "message": "m", "count": 2,
+            "reportingComponent": "c", "involvedObject": {"name": "p"}, "reason": "r"});
+        let gvk = GroupVersionKind::new("events.k8s.io", "v1", "Event");
+        let new = event(core.clone(), &gvk, |p| p).unwrap();
+        assert_eq!(new["note"], "m");
+        assert_eq!(new["deprecatedCount"], 2);
+        assert_eq!(new["apiVersion"], "events.k8s.io/v1");
+        assert_eq!(event(new, &GroupVersionKind::new("", "v1", "Event"), |(a, b)| (b, a)).unwrap(), core);
+    }
+}

@@ -1,0 +1,89 @@
+//! Lists: encoded items joined, never decoded unless another shape is asked for.
+
+use super::{convert, options, selectors, table};
+use crate::context::RequestCx;
+use crate::http::body::Body;
+use crate::http::{Format, Transform, respond};
+use crate::resources::Entry;
+use http::{Response, StatusCode};
+use machinery::{Map, Status, Value, json};
+use storage::{List, ListOptions, VersionMatch};
+
+pub async fn list(cx: &RequestCx, entry: &Entry) -> Result<Response<Body>, Status> {
+    let accept = cx.accept()?;
+    let list = fetch(cx, entry).await?;
+    let list_meta = list_meta(&list);
+    let code = StatusCode::OK;
+    Ok(match accept.transform {
+        Some(Transform::Table) => respond::object(code, accept, &table::of_list(cx, entry, &list.items, list_meta)?),
+        Some(Transform::PartialObjectMetadataList) => {
+            let items: Vec<Value> = list.items.iter().map(|o| table::partial(&o.value())).collect();
+            let v = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta, "items": items});
+            respond::object(code, accept, &v)
+        }
+        Some(Transform::PartialObjectMetadata) => {
+            return Err(crate::http::negotiate::not_acceptable(crate::context::OBJECT_FORMATS));
+        }
+        None if accept.format == Format::Json && !accept.pretty && !entry.converts() => {
+            respond::response(code, "application/json", join(entry, &list, &list_meta))
+        }
+        None => {
+            let items = list.items.iter().map(|o| convert::from_storage(entry, o.value())).collect::<Result<Vec<_>, _>>()?;
+            let v =
+                json!({"kind": &*entry.row.list_kind, "apiVersion": entry.api_version(), "metadata": list_meta, "items": items});
+            respond::object(code, accept, &v)
+        }
+    })
+}
+
+/// Reads the list that a request asks for.
+pub async fn fetch(cx: &RequestCx, entry: &Entry) -> Result<List, Status> {
+    let storage = entry.storage.as_ref().ok_or_else(|| Status::method_not_supported(&entry.gr(), "list"))?;
+    options::validate_list(&cx.query, false)?;
+    let selection = selectors::selection(cx, entry)?;
+    let limit = cx.query.int("limit")?.unwrap_or(0);
+    let list_options = ListOptions {
+        scope: selection.scope,
+        selector: selection.selector,
+        resource_version: cx.query.str("resourceVersion").to_owned(),
+        version_match: match cx.query.str("resourceVersionMatch") {
+            "Exact" => Some(VersionMatch::Exact),
+            "NotOlderThan" => Some(VersionMatch::NotOlderThan),
+            _ => None,
+        },
+        limit: usize::try_from(limit).unwrap_or(0),
+        continue_token: cx.query.str("continue").to_owned(),
+    };
+    storage.list(list_options).await
+}
+
+fn list_meta(list: &List) -> Value {
+    let mut m = Map::new();
+    m.insert("resourceVersion".into(), list.revision.to_string().into());
+    if !list.continue_token.is_empty() {
+        m.insert("continue".into(), list.continue_token.clone().into());
+    }
+    if let Some(n) = list.remaining_item_count {
+        m.insert("remainingItemCount".into(), n.into());
+    }
+    m.into()
+}
+
+fn join(entry: &Entry, list: &List, list_meta: &Value) -> Vec<u8> {
+    let size: usize = list.items.iter().map(|o| o.bytes().len() + 1).sum();
+    let mut out = Vec::with_capacity(size + 256);
+    let head = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{list_meta},\"items\":[",
+        entry.row.list_kind,
+        entry.api_version()
+    );
+    out.extend_from_slice(head.as_bytes());
+    for (i, o) in list.items.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(o.bytes());
+    }
+    out.extend_from_slice(b"]}\n");
+    out
+}

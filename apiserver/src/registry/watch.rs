@@ -1,0 +1,197 @@
+//! Watches: a stream of events as lines of JSON, or as messages of a WebSocket. The common case copies frames that all watchers of
+//! a resource share.
+
+use super::{convert, options, selectors, table};
+use crate::context::RequestCx;
+use crate::http::body::{Body, BoxError};
+use crate::http::{Format, Transform};
+use crate::resources::Entry;
+use crate::server::Inner;
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use machinery::{Status, Value, json};
+use rand::RngExt as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use storage::{Object, SendInitialEvents, WatchEvent, WatchOptions, Watcher};
+use tokio_util::sync::CancellationToken;
+
+/// Several events go out in one frame up to this size.
+const FRAME: usize = 32 * 1024;
+
+pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> Result<Response<Body>, Status> {
+    let accept = cx.accept()?;
+    let storage = entry.storage.as_ref().ok_or_else(|| Status::method_not_supported(&entry.gr(), "watch"))?;
+    options::validate_list(&cx.query, true)?;
+    let selection = selectors::selection(cx, entry)?;
+    let timeout = match cx.query.int("timeoutSeconds")? {
+        Some(s) if s > 0 => Duration::from_secs(s.unsigned_abs()),
+        // Spread over twice the minimum, so that watches don't all come back at once.
+        _ => server.config.min_request_timeout.mul_f64(1.0 + rand::rng().random::<f64>()),
+    };
+    let watcher = storage
+        .watch(WatchOptions {
+            scope: selection.scope,
+            selector: selection.selector,
+            resource_version: cx.query.str("resourceVersion").to_owned(),
+            send_initial_events: match cx.query.opt_bool("sendInitialEvents") {
+                None => SendInitialEvents::Unset,
+                Some(true) => SendInitialEvents::Yes,
+                Some(false) => SendInitialEvents::No,
+            },
+            allow_bookmarks: cx.query.bool("allowWatchBookmarks"),
+            timeout: Some(timeout),
+        })
+        .await?;
+    let shape = match accept.transform {
+        Some(Transform::Table) => Shape::Table { include: table::include(cx)?, headers: true },
+        Some(_) => Shape::Partial,
+        None if entry.converts() || accept.pretty => Shape::Tree,
+        None => Shape::Shared,
+    };
+    // Events have no YAML or protobuf stream of their own here: JSON lines, as the content type says.
+    if accept.format == Format::Yaml {
+        return Err(crate::http::negotiate::not_acceptable(&[Format::Json]));
+    }
+    let stream = Stream {
+        watcher,
+        entry: entry.clone(),
+        shape,
+        deadline: tokio::time::Instant::now() + timeout,
+        shutdown: server.shutdown.clone(),
+        ended: false,
+        _gauge: Gauge::new(server.clone()),
+    };
+    let body = StreamBody::new(futures::stream::unfold(stream, |mut s| async move {
+        let bytes = s.next_frame().await?;
+        Some((Ok::<_, BoxError>(Frame::data(bytes)), s))
+    }));
+    let mut r = Response::new(body.boxed_unsync());
+    r.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    *r.status_mut() = StatusCode::OK;
+    Ok(r)
+}
+
+/// How events go out.
+enum Shape {
+    /// The frame that all watchers share.
+    Shared,
+    /// Decoded and encoded again: another version.
+    Tree,
+    Partial,
+    Table {
+        include: kinds::table::IncludeObject,
+        headers: bool,
+    },
+}
+
+struct Gauge(Arc<Inner>);
+
+impl Gauge {
+    fn new(server: Arc<Inner>) -> Self {
+        server.metrics.watches.fetch_add(1, Ordering::Relaxed);
+        Self(server)
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        self.0.metrics.watches.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Stream {
+    watcher: Watcher,
+    entry: Arc<Entry>,
+    shape: Shape,
+    deadline: tokio::time::Instant,
+    shutdown: CancellationToken,
+    ended: bool,
+    _gauge: Gauge,
+}
+
+impl Stream {
+    /// The next event, with those that are at hand behind it; `None` ends the watch.
+    async fn next_frame(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let first = tokio::select! {
+            biased;
+            e = self.watcher.next() => e?,
+            () = tokio::time::sleep_until(self.deadline) => return None,
+            () = self.shutdown.cancelled() => return None,
+        };
+        let first = self.encode(first);
+        let mut second = match self.watcher.try_next() {
+            Some(e) if !self.ended => self.encode(e),
+            _ => return Some(first),
+        };
+        let mut out = BytesMut::with_capacity(first.len() + second.len());
+        out.extend_from_slice(&first);
+        loop {
+            out.extend_from_slice(&second);
+            if out.len() >= FRAME || self.ended {
+                break;
+            }
+            match self.watcher.try_next() {
+                Some(e) => second = self.encode(e),
+                None => break,
+            }
+        }
+        Some(out.freeze())
+    }
+
+    fn encode(&mut self, event: WatchEvent) -> Bytes {
+        match event {
+            WatchEvent::Object(e) => match &self.shape {
+                Shape::Shared => e.frame().clone(),
+                _ => match self.object(&e.object) {
+                    Ok(v) => line(e.kind.as_str(), &v),
+                    Err(s) => self.error(&s),
+                },
+            },
+            WatchEvent::Bookmark { revision, initial_events_end } => {
+                let mut m = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+                if initial_events_end {
+                    m["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+                }
+                let v = match &self.shape {
+                    Shape::Table { .. } => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1",
+                        "metadata": {"resourceVersion": revision.to_string()}, "columnDefinitions": null, "rows": [
+                            {"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": m}}]}),
+                    Shape::Partial => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": m}),
+                    _ => json!({"kind": self.entry.gvk.kind, "apiVersion": self.entry.api_version(), "metadata": m}),
+                };
+                line("BOOKMARK", &v)
+            }
+            WatchEvent::Error(s) => self.error(&s),
+        }
+    }
+
+    fn object(&mut self, object: &Object) -> Result<Value, Status> {
+        let value = object.value();
+        Ok(match &mut self.shape {
+            Shape::Shared | Shape::Tree => convert::from_storage(&self.entry, value)?,
+            Shape::Partial => table::partial(&value),
+            Shape::Table { include, headers } => {
+                let list_meta = json!({"resourceVersion": object.revision().to_string()});
+                let t = kinds::table::table(self.entry.strategy, [&value], list_meta, *include, table::now(), *headers);
+                *headers = false;
+                t
+            }
+        })
+    }
+
+    fn error(&mut self, s: &Status) -> Bytes {
+        self.ended = true;
+        line("ERROR", &s.to_value())
+    }
+}
+
+fn line(kind: &str, object: &Value) -> Bytes {
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
+}

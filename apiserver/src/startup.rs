@@ -1,0 +1,216 @@
+//! Putting a server together: resources over the store, users, permissions, admission; then what a cluster starts with.
+
+use crate::admission::Chain;
+use crate::bootstrap;
+use crate::config::{AuthorizationMode, Config};
+use crate::objects::Objects;
+use crate::resources::{self, Table};
+use crate::server::{ApiServer, Inner};
+use crate::subresources::kubelet::Connector;
+use arc_swap::ArcSwap;
+use auth::authn::{BootstrapTokens, RequestHeader, ServiceAccountTokens, X509};
+use auth::authz::{AlwaysAllow, Privileged, Union};
+use auth::node::{NodeAuthorizer, NodeGraph};
+use auth::rbac::RbacStore;
+use auth::rbac::bootstrap::Policy;
+use auth::token::Issuer;
+use auth::{Authorizer, Tokens};
+use pki::{SigningKey, VerifyingKey};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{EventKind, WatchEvent, WatchOptions};
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{what}: {why}")]
+    Setup { what: String, why: String },
+    #[error("making what a cluster starts with: {0}")]
+    Bootstrap(machinery::Status),
+}
+
+fn setup<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) -> Error {
+    move |e| Error::Setup { what: what.to_string(), why: e.to_string() }
+}
+
+/// Requests in flight (upstream's 400 that read and 200 that write).
+const MAX_IN_FLIGHT: usize = 600;
+
+/// Makes a server over a store; when this returns, it answers requests and is ready.
+pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, Error> {
+    let table = Arc::new(ArcSwap::from_pointee(Table::new(resources::builtin(&config, &store))));
+    let objects = Arc::new(Objects(table.clone()));
+
+    let key_path = config.file(&config.service_account_signing_key_file, "sa.key");
+    let public_path = config.file(&config.service_account_key_file, "sa.pub");
+    let signing = SigningKey::ensure(&key_path, &public_path).map_err(setup(key_path.display()))?;
+    let token_keys = VerifyingKey::read_all(&public_path).map_err(setup(public_path.display()))?;
+    let verify_keys = VerifyingKey::read_all(&public_path).map_err(setup(public_path.display()))?;
+    let audiences = config.audiences();
+    let issuer = Issuer::new(config.service_account_issuer.clone(), signing, audiences.clone());
+
+    let tokens = Tokens::new(vec![
+        Arc::new(ServiceAccountTokens::new(
+            vec![config.service_account_issuer.clone()],
+            verify_keys,
+            audiences.clone(),
+            objects.clone(),
+        )),
+        Arc::new(BootstrapTokens(objects.clone())),
+    ]);
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).map_err(setup(path.display()));
+    let ca = config.file(&config.client_ca_file, "ca.crt");
+    let x509 = if ca.exists() { Some(X509::new(&read(&ca)?).map_err(setup(ca.display()))?) } else { None };
+    let proxy_ca = config.cert_dir.join("front-proxy-ca.crt");
+    let request_header = if proxy_ca.exists() {
+        let names = vec!["front-proxy-client".to_owned()];
+        Some(RequestHeader::new(&read(&proxy_ca)?, names).map_err(setup(proxy_ca.display()))?)
+    } else {
+        None
+    };
+    let authenticator =
+        auth::Authenticator { request_header, x509, tokens: Arc::new(tokens), audiences, anonymous: config.anonymous_auth };
+
+    let rbac = Arc::new(RbacStore::default());
+    let graph = Arc::new(NodeGraph::default());
+    let mut authorizers: Vec<Arc<dyn Authorizer>> = vec![Arc::new(Privileged)];
+    for mode in &config.authorization_mode {
+        authorizers.push(match mode {
+            AuthorizationMode::Node => Arc::new(NodeAuthorizer::new(graph.clone(), Policy::load().node_rules())),
+            AuthorizationMode::Rbac => rbac.clone(),
+            AuthorizationMode::AlwaysAllow => Arc::new(AlwaysAllow),
+        });
+    }
+    let kubelet = Connector::new(&config).map_err(setup("kubelet client"))?;
+    let server = Arc::new(Inner {
+        allocators: crate::services::Allocators::new(&config),
+        admission: admission(&config),
+        store: store.clone(),
+        table,
+        authenticator,
+        authorizer: Arc::new(Union(authorizers)),
+        issuer,
+        token_keys,
+        objects,
+        in_flight: tokio::sync::Semaphore::new(MAX_IN_FLIGHT),
+        kubelet,
+        health: crate::health::Health::default(),
+        metrics: crate::metrics::Metrics::default(),
+        shutdown: CancellationToken::new(),
+        openapi: crate::openapi::OpenApi,
+        config,
+    });
+    bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
+    for resource in RbacStore::RESOURCES {
+        let rbac = rbac.clone();
+        feed(&server, "rbac.authorization.k8s.io", resource, move |ns, name, obj| rbac.apply(resource, ns, name, obj)).await?;
+    }
+    for (group, resource) in NodeGraph::RESOURCES {
+        let graph = graph.clone();
+        feed(&server, group, resource, move |ns, name, obj| graph.apply(resource, ns, name, obj)).await?;
+    }
+    warm(&server).await?;
+    let interval = server.config.etcd_compaction_interval;
+    if interval > Duration::ZERO {
+        let shutdown = server.shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = storage::compact_periodically(store, interval) => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+    }
+    Ok(ApiServer(server))
+}
+
+fn admission(_config: &Config) -> Chain {
+    Chain::new(Vec::new())
+}
+
+/// Fills the caches that admission reads, so that it never decides on an empty one.
+async fn warm(server: &Arc<Inner>) -> Result<(), Error> {
+    for (group, resource) in [
+        ("", "namespaces"),
+        ("", "serviceaccounts"),
+        ("", "limitranges"),
+        ("", "resourcequotas"),
+        ("", "nodes"),
+        ("", "persistentvolumes"),
+        ("", "persistentvolumeclaims"),
+        ("storage.k8s.io", "storageclasses"),
+        ("scheduling.k8s.io", "priorityclasses"),
+        ("node.k8s.io", "runtimeclasses"),
+        ("networking.k8s.io", "ingressclasses"),
+    ] {
+        let entry = server.entry(group, resource).map_err(Error::Bootstrap)?;
+        if let Some(s) = &entry.storage {
+            let any = storage::ListOptions { resource_version: "0".into(), limit: 1, ..storage::ListOptions::default() };
+            s.list(any).await.map_err(Error::Bootstrap)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells `apply` of every object of a resource: those there are before this returns, and changes from then on.
+async fn feed(
+    server: &Arc<Inner>,
+    group: &'static str,
+    resource: &'static str,
+    apply: impl Fn(&str, &str, Option<&machinery::Value>) + Send + 'static,
+) -> Result<(), Error> {
+    let entry = server.entry(group, resource).map_err(Error::Bootstrap)?;
+    let Some(storage) = entry.storage.clone() else { return Ok(()) };
+    let list = storage.list(storage::ListOptions::default()).await.map_err(Error::Bootstrap)?;
+    let mut known: std::collections::HashSet<(String, String)> = std::collections::HashSet::new();
+    for o in &list.items {
+        apply(o.namespace(), o.name(), Some(&o.value()));
+        known.insert((o.namespace().to_owned(), o.name().to_owned()));
+    }
+    let mut version = list.revision.to_string();
+    let shutdown = server.shutdown.clone();
+    tokio::spawn(async move {
+        let work = async move {
+            loop {
+                let options = WatchOptions { resource_version: version.clone(), ..WatchOptions::default() };
+                if let Ok(mut watcher) = storage.watch(options).await {
+                    while let Some(event) = watcher.next().await {
+                        match event {
+                            WatchEvent::Object(e) => {
+                                let (ns, name) = (e.object.namespace(), e.object.name());
+                                let key = (ns.to_owned(), name.to_owned());
+                                if e.kind == EventKind::Deleted {
+                                    known.remove(&key);
+                                    apply(ns, name, None);
+                                } else {
+                                    apply(ns, name, Some(&e.object.value()));
+                                    known.insert(key);
+                                }
+                                version = e.object.revision().to_string();
+                            }
+                            WatchEvent::Bookmark { revision, .. } => version = revision.to_string(),
+                            WatchEvent::Error(_) => break,
+                        }
+                    }
+                }
+                // Where the watch can't go on, the difference to the present state is told.
+                if let Ok(list) = storage.list(storage::ListOptions::default()).await {
+                    let now: std::collections::HashSet<(String, String)> =
+                        list.items.iter().map(|o| (o.namespace().to_owned(), o.name().to_owned())).collect();
+                    known.difference(&now).for_each(|(ns, name)| apply(ns, name, None));
+                    list.items.iter().for_each(|o| apply(o.namespace(), o.name(), Some(&o.value())));
+                    known = now;
+                    version = list.revision.to_string();
+                } else {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = shutdown.cancelled() => {}
+        }
+    });
+    Ok(())
+}
