@@ -2,6 +2,7 @@
 //! No IO and no async: what needs the store (address allocation, quota) is admission's or the handler's business.
 
 mod admission_registration;
+mod api_extensions;
 mod apps;
 pub mod at;
 mod autoscaling;
@@ -10,6 +11,7 @@ mod certificates;
 mod check;
 mod core;
 mod diff;
+mod flow_control;
 mod names;
 mod networking;
 mod print;

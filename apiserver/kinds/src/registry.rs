@@ -2,7 +2,10 @@
 
 use crate::names::{self, NameRule};
 use crate::strategy::Strategy;
-use crate::{admission_registration, apps, autoscaling, batch, certificates, core, networking, rbac, scheduling, storage};
+use crate::{
+    admission_registration, api_extensions, apps, autoscaling, batch, certificates, core, flow_control, networking, rbac,
+    scheduling, storage,
+};
 
 /// The strategy of a kind whose schema says everything.
 struct SchemaOnly(NameRule);
@@ -36,6 +39,7 @@ static KINDS: &[(&str, &str, &dyn Strategy)] = &[
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", &admission_registration::VALIDATING_POLICY),
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", &admission_registration::VALIDATING_POLICY_BINDING),
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", &admission_registration::VALIDATING),
+    ("apiextensions.k8s.io", "CustomResourceDefinition", &api_extensions::CUSTOM_RESOURCE_DEFINITION),
     ("apps", "ControllerRevision", &apps::controller_revision::CONTROLLER_REVISION),
     ("apps", "DaemonSet", &apps::daemon_set::DAEMON_SET),
     ("apps", "Deployment", &apps::deployment::DEPLOYMENT),
@@ -48,6 +52,8 @@ static KINDS: &[(&str, &str, &dyn Strategy)] = &[
     ("coordination.k8s.io", "Lease", &scheduling::LEASE),
     ("discovery.k8s.io", "EndpointSlice", &networking::endpoint_slice::ENDPOINT_SLICE),
     ("events.k8s.io", "Event", &core::event::EVENT),
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema", &flow_control::FLOW_SCHEMA),
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", &flow_control::PRIORITY_LEVEL),
     ("networking.k8s.io", "IPAddress", &networking::addresses::IP_ADDRESS),
     ("networking.k8s.io", "Ingress", &networking::ingress::INGRESS),
     ("networking.k8s.io", "IngressClass", &networking::ingress::INGRESS_CLASS),
