@@ -183,9 +183,11 @@ pub fn client_config(c: At, e: &mut ErrorList) {
         }
         return;
     }
-    for f in ["name", "namespace"] {
-        let text = format!("service {f} is required");
-        service.get(f).need(e, &text);
+    // Upstream hands its function name and namespace in the wrong order, so each is reported as the other.
+    for (f, at) in [("name", "namespace"), ("namespace", "name")] {
+        if service.get(f).is_empty() {
+            service.get(at).required(e, "");
+        }
     }
     let port = service.get("port");
     if port.present() && !(1..=65535).contains(&port.int()) {
@@ -194,10 +196,13 @@ pub fn client_config(c: At, e: &mut ErrorList) {
     let path = service.get("path");
     if path.present() && path.str() != "/" {
         if !path.str().starts_with('/') {
-            return path.invalid(e, "must start with a '/'");
+            path.invalid_str(e, "must start with a '/'");
         }
-        if path.str().contains("//") {
-            path.invalid(e, "segment must not be empty");
+        let tail = path.str().get(1..).unwrap_or("");
+        for (i, segment) in tail.strip_suffix('/').unwrap_or(tail).split('/').enumerate() {
+            for m in machinery::validation::dns1123_subdomain(segment) {
+                path.invalid_str(e, format!("segment[{i}]: {m}"));
+            }
         }
     }
 }

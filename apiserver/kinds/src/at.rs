@@ -188,6 +188,19 @@ impl<'a> At<'a> {
         }
         ok
     }
+    /// `one_of` for the lists that upstream prints in their own order, not sorted.
+    pub fn one_of_in_order(&self, e: &mut ErrorList, supported: &[&str]) -> bool {
+        let ok = supported.contains(&self.str());
+        if !ok {
+            let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+            let detail = format!("supported values: {}", quoted.join(", "));
+            e.push(Error::new(ErrorType::NotSupported, &self.path(), self.str(), detail));
+        }
+        ok
+    }
+    pub fn need_one_of_in_order(&self, e: &mut ErrorList, supported: &[&str]) -> bool {
+        self.need(e, "") && self.one_of_in_order(e, supported)
+    }
     /// Required, and then one of `supported`.
     pub fn need_one_of(&self, e: &mut ErrorList, supported: &[&str]) -> bool {
         self.need(e, "") && self.one_of(e, supported)
@@ -195,7 +208,9 @@ impl<'a> At<'a> {
     /// The field has not changed from `old`'s value.
     pub fn immutable(&self, e: &mut ErrorList, old: &Value) {
         if !same(self.v, old) {
-            self.invalid(e, FIELD_IMMUTABLE);
+            // A string that is no pointer is never null.
+            let value = if self.v.is_null() && old.is_string() { Value::from("") } else { self.v.clone() };
+            self.invalid_value(e, value, FIELD_IMMUTABLE);
         }
     }
 }

@@ -64,15 +64,18 @@ fn default(obj: &mut Value) {
     }
 }
 
-fn reference(r: At, e: &mut ErrorList, check_version: bool) {
+fn reference(r: At, e: &mut ErrorList, check_version: bool, need_group: bool) {
     for f in ["kind", "name"] {
         if r.get(f).need(e, "") {
             r.get(f).messages(e, path_segment_name(r.get(f).str(), false));
         }
     }
     let version = r.get("apiVersion");
-    if check_version && GroupVersion::parse(version.str()).is_none() {
-        version.invalid_str(e, format!("unexpected GroupVersion string: {}", version.str()));
+    match GroupVersion::parse(version.str()) {
+        _ if !check_version => {}
+        None => version.invalid_str(e, format!("unexpected GroupVersion string: {}", version.str())),
+        Some(gv) if need_group && gv.group.is_empty() => version.invalid_str(e, "apiVersion must specify API group"),
+        Some(_) => {}
     }
 }
 
@@ -90,8 +93,10 @@ fn validate(root: At, old: Option<&Value>, e: &mut ErrorList) {
     if min.opt_int().is_some_and(|n| max.int() < n) {
         max.invalid_value(e, max.int(), "must be greater than or equal to `minReplicas`");
     }
-    let fresh = old.is_none_or(|o| !crate::at::same_at(root.v, o, &["spec", "scaleTargetRef"]));
-    reference(s.get("scaleTargetRef"), e, fresh);
+    let target = s.get("scaleTargetRef");
+    let unchanged =
+        |o: &Value| ["apiVersion", "kind"].iter().all(|f| crate::at::same_at(root.v, o, &["spec", "scaleTargetRef", f]));
+    reference(target, e, !old.is_some_and(unchanged), target.get("kind").str() != "ReplicationController");
     s.get("metrics").items().for_each(|m| metric(m, e));
     for side in ["scaleUp", "scaleDown"] {
         if let Some(rules) = s.at(&["behavior", side]).some() {
@@ -160,7 +165,7 @@ fn source(s: At, kind: &str, e: &mut ErrorList) {
     match kind {
         "object" | "external" | "pods" => {
             if kind == "object" {
-                reference(s.get("describedObject"), e, true);
+                reference(s.get("describedObject"), e, true, false);
             }
             let name = s.at(&["metric", "name"]);
             if name.need(e, "must specify a metric name") {
@@ -179,8 +184,9 @@ fn source(s: At, kind: &str, e: &mut ErrorList) {
         }
     }
     let kind_at = target.get("type");
-    if kind_at.need(e, "must specify a metric target type") {
-        kind_at.one_of(e, &["AverageValue", "Utilization", "Value"]);
+    kind_at.need(e, "must specify a metric target type");
+    if !["Utilization", "Value", "AverageValue"].contains(&kind_at.str()) {
+        kind_at.invalid_str(e, "must be either Utilization, Value, or AverageValue");
     }
     for q in [value, average] {
         if q.present() && resources::amount(q.v).is_some_and(|a| a.sign() <= 0) {

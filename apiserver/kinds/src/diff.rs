@@ -104,8 +104,9 @@ pub fn unified(a: &Value, b: &Value) -> String {
             0 => format!("{first},0"),
             n => format!("{},{n}", first + 1),
         };
-        let (old, new): (fn(&Edit) -> bool, fn(&Edit) -> bool) =
-            (|e| !matches!(e, Edit::Add(_)), |e| !matches!(e, Edit::Remove(_)));
+        type Side = fn(&Edit) -> bool;
+        let old: Side = |e| !matches!(e, Edit::Add(_));
+        let new: Side = |e| !matches!(e, Edit::Remove(_));
         let _ = writeln!(out, "@@ -{} +{} @@", range(before(old), count(old)), range(before(new), count(new)));
         for e in hunk {
             let _ = match e {

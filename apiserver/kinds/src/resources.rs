@@ -229,7 +229,7 @@ fn add(to: &mut Totals, list: &Map<String, Value>) {
 fn max(to: &mut Totals, other: &Totals) {
     for (k, v) in other {
         if to.get(k).is_none_or(|have| have < v) {
-            to.insert(k.clone(), v.clone());
+            to.insert(k.clone(), *v);
         }
     }
 }

@@ -19,10 +19,11 @@ pub struct Rules {
     pub orphans: bool,
     pub default: fn(&mut Value),
     /// After the status was cleared.
-    pub create: fn(&mut Value),
+    pub create: fn(&mut Value, &Context),
     /// After the status was kept.
     pub update: fn(&mut Value, &Value),
     pub validate: Validate,
+    pub update_status: fn(&mut Value, &Value, &Context),
     pub validate_status: fn(At, &Value, &mut ErrorList),
     pub warnings: fn(At, Option<&Value>) -> Vec<String>,
     /// Selectable fields, each named by its path.
@@ -41,7 +42,8 @@ impl Rules {
         create_on_update: false,
         orphans: false,
         default: |_| {},
-        create: |_| {},
+        create: |_, _| {},
+        update_status: |_, _, _| {},
         update: |_, _| {},
         validate: |_, _, _| {},
         validate_status: |_, _, _| {},
@@ -60,14 +62,14 @@ impl Strategy for Rules {
             (self.default)(obj);
         }
     }
-    fn prepare_for_create(&self, _: &Context, obj: &mut Value) {
+    fn prepare_for_create(&self, cx: &Context, obj: &mut Value) {
         if self.status {
             meta::remove(obj, &["status"]);
         }
         if self.generation {
             meta::set(obj, &["metadata", "generation"], 1.into());
         }
-        (self.create)(obj);
+        (self.create)(obj, cx);
     }
     fn validate(&self, _: &Context, obj: &Value) -> ErrorList {
         let mut e = ErrorList::new();
@@ -90,6 +92,9 @@ impl Strategy for Rules {
         let mut e = ErrorList::new();
         (self.validate)(At::root(obj), Some(old), &mut e);
         e
+    }
+    fn prepare_for_status_update(&self, cx: &Context, obj: &mut Value, old: &Value) {
+        (self.update_status)(obj, old, cx);
     }
     fn validate_status_update(&self, _: &Context, obj: &Value, old: &Value) -> ErrorList {
         let mut e = ErrorList::new();

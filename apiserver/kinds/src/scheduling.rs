@@ -67,7 +67,7 @@ fn priority_class(root: At, e: &mut ErrorList) {
         root.get("value").forbidden(e, format!("maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"));
     }
     if root.has("preemptionPolicy") {
-        root.get("preemptionPolicy").need_one_of(e, &["PreemptLowerPriority", "Never"]);
+        root.get("preemptionPolicy").need_one_of_in_order(e, &["PreemptLowerPriority", "Never"]);
     }
 }
 

@@ -32,7 +32,8 @@ pub fn is_empty(selector: At) -> bool {
 
 /// Whether a LabelSelector selects these labels. `None` for one that is malformed.
 pub fn matches(selector: &Value, labels: &Map<String, Value>) -> Option<bool> {
-    Some(machinery::labels::Selector::from_label_selector(Some(selector)).ok()?.matches(labels))
+    let selector = Some(selector).filter(|s| !s.is_null());
+    Some(machinery::labels::Selector::from_label_selector(selector).ok()?.matches(labels))
 }
 
 /// `matchExpressions` of a node selector term.

@@ -21,13 +21,13 @@ pub static STORAGE_CLASS: Rules = Rules {
         set_default(obj, &["reclaimPolicy"], "Delete");
         set_default(obj, &["volumeBindingMode"], "Immediate");
     },
-    validate: |root, old, e| match old {
-        Some(old) => {
+    validate: |root, old, e| {
+        if let Some(old) = old {
             for f in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
                 root.get(f).immutable(e, value_at(old, &[f]));
             }
         }
-        None => {
+        {
             provisioner(root.get("provisioner"), e);
             parameters(root.get("parameters"), e, true);
             if !root.get("reclaimPolicy").is_empty() {
@@ -287,6 +287,12 @@ pub static CSI_DRIVER: Rules = Rules {
             s.get("attachedRequired").with(s.get("attachRequired").v).immutable(e, value_at(old, &["spec", "attachRequired"]));
             s.get("volumeLifecycleModes").immutable(e, value_at(old, &["spec", "volumeLifecycleModes"]));
         }
+    },
+    warnings: |root, _| {
+        if root.at(&["spec", "serviceAccountTokenInSecrets"]).present() || root.at(&["spec", "tokenRequests"]).is_empty() {
+            return Vec::new();
+        }
+        vec!["spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes".into()]
     },
     columns: &DRIVER_COLUMNS,
     cells: |obj, now| {

@@ -10,14 +10,19 @@ pub const MISMATCH: &str = "`selector` does not match template `labels`";
 
 /// Runs `rule` on the pod spec of the template below `path`.
 pub fn default_template(obj: &mut Value, path: &[&str], rule: fn(&mut Value)) {
-    let mut v = Some(obj);
-    for p in path.iter().chain(&["template"]) {
-        v = v.and_then(|v| v.get_mut(*p));
+    if !obj.is_object() {
+        return;
     }
-    let Some(template) = v.filter(|t| t.is_object()) else { return };
-    // The spec is a struct, not a pointer: a template without one gets its defaults too.
-    meta::entry(template, &["spec"]);
-    rule(&mut template["spec"]);
+    // Template and spec are structs, not pointers: where there is none, its defaults are.
+    let full: Vec<&str> = path.iter().copied().chain(["template", "spec"]).collect();
+    meta::entry(obj, &full);
+    let mut v = Some(obj);
+    for p in full {
+        v = v.and_then(|v| v.get_mut(p));
+    }
+    if let Some(spec) = v {
+        rule(spec);
+    }
 }
 
 /// Warnings of a template, unless an update leaves it alone.
@@ -46,7 +51,7 @@ pub fn template(s: At, old: Option<&Value>, e: &mut ErrorList, kind: &str) {
     let matches = selectors::matches(s.get("selector").v, meta::map_at(t.v, &["metadata", "labels"]));
     match matches {
         None => s.get("selector").invalid(e, "invalid label selector"),
-        Some(false) if !selectors::is_empty(s.get("selector")) => labels.invalid(e, MISMATCH),
+        Some(false) if !s.has("selector") || !selectors::is_empty(s.get("selector")) => labels.invalid(e, MISMATCH),
         Some(_) => {}
     }
     spec::template(t, e, old.map(|o| value_at(o, &["spec", "template"])));

@@ -63,7 +63,7 @@ fn create() {
         (
             "restart policy",
             |p| p["spec"]["restartPolicy"] = "Sometimes".into(),
-            &["spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\""],
+            &["spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\""],
         ),
         (
             "probe without handler",

@@ -41,7 +41,7 @@ pub static DAEMON_SET: Rules = Rules {
         }
         set_default(obj, &["spec", "revisionHistoryLimit"], 10);
     },
-    create: |obj| {
+    create: |obj, _| {
         let given = meta::annotations(obj).get(TEMPLATE_GENERATION).and_then(|v| v.as_str()?.parse().ok()).unwrap_or(0);
         set_template_generation(obj, if given < 1 { 1 } else { given });
     },

@@ -21,7 +21,8 @@ pub static REPLICA_SET: Rules = Rules {
         let s = root.get("spec");
         s.get("replicas").non_negative(e);
         s.get("minReadySeconds").non_negative(e);
-        workload::selector(s, e, "replicaset");
+        // Upstream validates both kinds with one function, whose text names the other.
+        workload::selector(s, e, "deployment");
         workload::template(s, old, e, "ReplicaSet");
         if let Some(old) = old {
             workload::immutable_selector(root, old, e);

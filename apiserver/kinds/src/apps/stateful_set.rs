@@ -124,7 +124,7 @@ fn validate(root: At, old: Option<&Value>, e: &mut ErrorList) {
     }
     if let Some(retention) = s.get("persistentVolumeClaimRetentionPolicy").some() {
         for f in ["whenDeleted", "whenScaled"] {
-            retention.get(f).one_of(e, &["Retain", "Delete"]);
+            retention.get(f).one_of_in_order(e, &["Retain", "Delete"]);
         }
     }
     if old.is_none() {
@@ -144,17 +144,19 @@ fn validate(root: At, old: Option<&Value>, e: &mut ErrorList) {
 fn pods(s: At, old: Option<&Value>, e: &mut ErrorList) {
     let t = s.get("template");
     let labels = t.at(&["metadata", "labels"]);
-    if s.has("selector")
-        && !selectors::is_empty(s.get("selector"))
-        && selectors::matches(s.get("selector").v, meta::map_at(t.v, &["metadata", "labels"])) == Some(false)
-    {
-        labels.invalid(e, workload::MISMATCH);
+    let selector = s.get("selector");
+    match selectors::matches(selector.v, meta::map_at(t.v, &["metadata", "labels"])) {
+        None => selector.invalid(e, ""),
+        Some(false) if !selector.present() || !selectors::is_empty(selector) => labels.invalid(e, workload::MISMATCH),
+        Some(_) => {}
     }
     let mut filled = t.v.clone();
     for f in ["subdomain", "hostname"] {
         meta::remove(&mut filled, &["spec", f]);
     }
-    let claims: Vec<&str> = s.get("volumeClaimTemplates").items().map(|c| meta::name(c.v)).collect();
+    let mut claims: Vec<&str> = s.get("volumeClaimTemplates").items().map(|c| meta::name(c.v)).collect();
+    claims.sort_unstable();
+    claims.dedup();
     if !claims.is_empty() && filled.is_object() {
         let own = meta::list_at(&filled, &["spec", "volumes"])
             .iter()

@@ -4,7 +4,7 @@ use crate::at::{At, copy_from, list_mut, same, set_default, value_at};
 use crate::core::pod::{defaults, spec, warnings};
 use crate::print::{self, AGE, CONTAINERS, IMAGES, NAME, col, wide};
 use crate::rules::Rules;
-use crate::strategy::Column;
+use crate::strategy::{Column, Context};
 use crate::{check, selectors, workload};
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{Value, duration, meta};
@@ -38,9 +38,7 @@ pub static JOB: Rules = Rules {
             selector.required(e, "");
         }
         let labels = s.at(&["template", "metadata", "labels"]);
-        if selector.present()
-            && selectors::matches(selector.v, meta::map_at(s.v, &["template", "metadata", "labels"])) == Some(false)
-        {
+        if selectors::matches(selector.v, meta::map_at(s.v, &["template", "metadata", "labels"])) == Some(false) {
             labels.invalid(e, workload::MISMATCH);
         }
         match old {
@@ -154,7 +152,7 @@ const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller
 const NAME_LABELS: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 
 /// Unless the user selects: the pods are those labelled with the job's UID. Needs `metadata.uid`.
-fn generate_selector(obj: &mut Value) {
+fn generate_selector(obj: &mut Value, _: &Context) {
     if meta::bool_at(obj, &["spec", "manualSelector"]) {
         return;
     }
@@ -218,7 +216,7 @@ pub fn job_template(s: At, old: Option<&Value>, e: &mut ErrorList) {
     }
     let indexed = s.get("completionMode").str() == "Indexed";
     if s.has("completionMode") {
-        s.get("completionMode").one_of(e, &["NonIndexed", "Indexed"]);
+        s.get("completionMode").one_of_in_order(e, &["NonIndexed", "Indexed"]);
     }
     if indexed {
         if !completions.present() {
@@ -227,7 +225,7 @@ pub fn job_template(s: At, old: Option<&Value>, e: &mut ErrorList) {
         if parallelism.int() > 100_000 {
             parallelism.invalid(e, "must be less than or equal to 100000 when completion mode is Indexed");
         }
-        if completions.present() && max_failed.int() > completions.int() {
+        if completions.present() && max_failed.present() && max_failed.int() > completions.int() {
             max_failed.invalid(e, "must be less than or equal to completions");
         }
         if max_failed.int() > 100_000 {
@@ -271,7 +269,9 @@ pub fn job_template(s: At, old: Option<&Value>, e: &mut ErrorList) {
         "" | "Always" => policy.required(e, "valid values: \"OnFailure\", \"Never\""),
         "OnFailure" if failure.present() => policy.invalid(e, "only \"Never\" is supported when podFailurePolicy is specified"),
         "OnFailure" | "Never" => {}
-        _ => policy.not_supported(e, &["OnFailure", "Never"]),
+        _ => {
+            policy.one_of_in_order(e, &["OnFailure", "Never"]);
+        }
     }
 }
 
@@ -429,10 +429,9 @@ fn update(s: At, old: &Value, e: &mut ErrorList) {
     let old_spec = value_at(old, &["spec"]);
     let (completions, before) = (s.get("completions"), value_at(old_spec, &["completions"]));
     if !same(completions.v, before) {
-        let elastic = s.get("completionMode").str() == "Indexed" && completions.present() && !before.is_null();
-        if !elastic {
+        if s.get("completionMode").str() != "Indexed" {
             completions.invalid(e, crate::at::FIELD_IMMUTABLE);
-        } else if completions.opt_int() != s.get("parallelism").opt_int() || before != value_at(old_spec, &["parallelism"]) {
+        } else if completions.present() && completions.opt_int() != s.get("parallelism").opt_int() {
             completions.invalid(e, format!("can only be modified in tandem with {}", Path::new("spec").child("parallelism")));
         }
     }

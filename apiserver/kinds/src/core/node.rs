@@ -25,6 +25,16 @@ static COLUMNS: [Column; 10] = [
 
 pub static NODE: Rules = Rules {
     default: |obj| {
+        // One field in two versions of itself.
+        let (one, all) = (
+            meta::str_at(obj, &["spec", "podCIDR"]).to_owned(),
+            print::strings(obj, &["spec", "podCIDRs"]).first().map(|s| (*s).to_owned()),
+        );
+        match all {
+            Some(first) if one.is_empty() => meta::set(obj, &["spec", "podCIDR"], first.into()),
+            None if !one.is_empty() => meta::set(obj, &["spec", "podCIDRs"], vec![one].into()),
+            _ => {}
+        }
         for list in ["capacity", "allocatable"] {
             if let Some(l) = obj.get_mut("status").and_then(|s| s.get_mut(list)) {
                 resource_list(l);
@@ -39,9 +49,9 @@ pub static NODE: Rules = Rules {
     // The kubelet registers with a status; the main resource may not change it later.
     update: |obj, old| copy_from(obj, old, &["status"]),
     validate: |at, old, e| {
-        match old {
-            None => create(at, e),
-            Some(old) => update(at, old, e),
+        cidrs(at, e);
+        if let Some(old) = old {
+            update(at, old, e);
         }
         common(at, e);
     },
@@ -103,7 +113,7 @@ fn common(root: At, e: &mut ErrorList) {
     }
 }
 
-fn create(root: At, e: &mut ErrorList) {
+fn cidrs(root: At, e: &mut ErrorList) {
     let cidrs = root.at(&["spec", "podCIDRs"]);
     for c in cidrs.items() {
         c.legacy_cidr(e);

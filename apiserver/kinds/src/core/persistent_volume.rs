@@ -8,7 +8,7 @@ use crate::rules::Rules;
 use crate::strategy::Column;
 use crate::{check, diff, names, resources, selectors};
 use machinery::field::ErrorList;
-use machinery::{Value, json, meta};
+use machinery::{Value, json, meta, time};
 
 static COLUMNS: [Column; 11] = [
     NAME,
@@ -39,7 +39,17 @@ pub static PERSISTENT_VOLUME: Rules = Rules {
             meta::set(h, &["type"], "".into());
         }
     },
-    create: |obj| meta::set(obj, &["status"], json!({"phase": "Pending"})),
+    create: |obj, cx| meta::set(obj, &["status"], json!({"phase": "Pending", "lastPhaseTransitionTime": timestamp(cx.now)})),
+    update_status: |obj, old, cx| {
+        const TIME: [&str; 2] = ["status", "lastPhaseTransitionTime"];
+        if same_at(obj, old, &["status", "phase"]) {
+            if meta::at(obj, &TIME).is_none() {
+                copy_from(obj, old, &TIME);
+            }
+        } else if meta::at(obj, &TIME).is_none() || same_at(obj, old, &TIME) {
+            meta::set(obj, &TIME, timestamp(cx.now).into());
+        }
+    },
     validate: |root, old, e| {
         validate(root, e);
         if let Some(old) = old {
@@ -73,6 +83,10 @@ pub static PERSISTENT_VOLUME: Rules = Rules {
     ..Rules::BASE
 };
 
+fn timestamp(seconds: i64) -> String {
+    time::Timestamp::from_second(seconds).map(time::format).unwrap_or_default()
+}
+
 /// Fields of the spec that are no sources.
 const NO_SOURCE: [&str; 10] = [
     "capacity",
@@ -89,7 +103,7 @@ const NO_SOURCE: [&str; 10] = [
 
 fn validate(root: At, e: &mut ErrorList) {
     let spec = root.get("spec");
-    access_modes(spec.get("accessModes"), e);
+    access_modes(spec.get("accessModes"), e, "");
     let capacity = spec.get("capacity");
     capacity.need(e, "");
     if capacity.v.get("storage").is_none() || capacity.len() > 1 {

@@ -23,9 +23,9 @@ pub fn default_spec(spec: &mut Map<String, Value>) {
 }
 
 /// Access modes: known ones, and ReadWriteOncePod alone.
-pub fn access_modes(at: At, e: &mut ErrorList) {
+pub fn access_modes(at: At, e: &mut ErrorList, none: &str) {
     if at.is_empty() {
-        at.required(e, "at least 1 access mode is required");
+        at.required(e, none);
     }
     let (mut once_pod, mut other) = (false, false);
     for m in at.items() {
@@ -42,7 +42,7 @@ pub fn access_modes(at: At, e: &mut ErrorList) {
 
 /// Validates a claim's spec; `stored` claims keep what once was valid.
 pub fn claim_spec(spec: At, e: &mut ErrorList, stored: bool) {
-    access_modes(spec.get("accessModes"), e);
+    access_modes(spec.get("accessModes"), e, "at least 1 access mode is required");
     if spec.has("selector") {
         selectors::label_selector(spec.get("selector"), e);
     }

@@ -25,7 +25,9 @@ pub static REPLICATION_CONTROLLER: Rules = Rules {
             }
         }
         crate::at::set_default(obj, &["spec", "replicas"], 1);
-        workload::default_template(obj, &["spec"], defaults::pod_spec);
+        if meta::at(obj, &["spec", "template"]).is_some_and(Value::is_object) {
+            workload::default_template(obj, &["spec"], defaults::pod_spec);
+        }
     },
     validate: |root, old, e| {
         let s = root.get("spec");

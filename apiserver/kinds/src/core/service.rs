@@ -21,7 +21,7 @@ pub static SERVICE: Rules = Rules {
         patch_allocated_values(obj, old);
         drop_type_dependent_fields(obj, old);
     },
-    create: |obj| meta::set(obj, &["status"], json!({"loadBalancer": {}})),
+    create: |obj, _| meta::set(obj, &["status"], json!({"loadBalancer": {}})),
     validate: |at, old, e| {
         if let Some(old) = old {
             update(at, old, e);
@@ -437,7 +437,8 @@ fn update(root: At, old: &Value, e: &mut ErrorList) {
             policy.invalid(e, release);
         }
     };
-    if !external && !(new_headless && old_headless) {
+    let both_headless = new_headless && old_headless;
+    if !external && !both_headless {
         lists(
             "clusterIPs",
             "must be set to 'SingleStack' when releasing the secondary clusterIP",
@@ -493,18 +494,15 @@ fn warnings(root: At, old: Option<&Value>) -> Vec<String> {
     let (spec, annotations) = (root.get("spec"), root.at(&["metadata", "annotations"]));
     let hints = annotations.key("service.kubernetes.io/topology-aware-hints");
     if hints.present() {
-        out.push(format!(
-            "{}: please use service.kubernetes.io/topology-mode instead",
-            hints
-                .path()
-                .as_str()
-                .replace("[service.kubernetes.io/topology-aware-hints]", "[service.kubernetes.io/topology-aware-hints]")
-        ));
+        out.push(format!("{}: please use service.kubernetes.io/topology-mode instead", hints.path()));
     }
     if old.is_none_or(|o| !same(value_at(o, &["spec", "clusterIPs"]), spec.get("clusterIPs").v)) && !is_headless(root.v) {
         for ip in spec.get("clusterIPs").items().filter(|i| !i.is_empty()) {
             out.extend(validation::warnings_for_ip(&ip.path(), ip.str()));
         }
+    }
+    if !spec.get("externalIPs").is_empty() {
+        out.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".into());
     }
     for ip in spec.get("externalIPs").items() {
         out.extend(validation::warnings_for_ip(&ip.path(), ip.str()));

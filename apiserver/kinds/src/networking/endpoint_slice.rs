@@ -23,7 +23,7 @@ pub static ENDPOINT_SLICE: Rules = Rules {
             }
         }
     },
-    create: |obj| {
+    create: |obj, _| {
         meta::set(obj, &["metadata", "generation"], 1.into());
         drop_topology(obj);
     },

@@ -20,7 +20,7 @@ static COLUMNS: [Column; 6] = [
 ];
 
 pub static INGRESS: Rules = Rules {
-    create: |obj| meta::set(obj, &["status"], json!({"loadBalancer": {}})),
+    create: |obj, _| meta::set(obj, &["status"], json!({"loadBalancer": {}})),
     validate: |root, old, e| {
         spec(root.get("spec"), old, e);
         let (annotation, class) =
@@ -122,7 +122,7 @@ fn spec(s: At, old: Option<&Value>, e: &mut ErrorList) {
     }
     for t in s.get("tls").items() {
         t.get("hosts").items().for_each(|h| maybe_wildcard(h, e));
-        if old.is_none() {
+        if old.is_none_or(|o| !crate::at::same(value_at(o, &["spec", "tls"]), s.get("tls").v)) {
             t.get("secretName").check_if_set(e, names::subdomain);
         }
     }

@@ -127,7 +127,7 @@ pub fn image_whitespace(c: At, e: &mut ErrorList) {
 fn common(c: At, e: &mut ErrorList, pod: &Pod, o: &Options) {
     c.get("name").need_check(e, check::dns1123_label);
     c.get("image").need(e, "");
-    c.get("terminationMessagePolicy").need_one_of(e, &["File", "FallbackToLogsOnError"]);
+    c.get("terminationMessagePolicy").need_one_of_in_order(e, &["File", "FallbackToLogsOnError"]);
     ports(c.get("ports"), e);
     for v in c.get("env").items() {
         env(v, e);

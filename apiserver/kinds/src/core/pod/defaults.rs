@@ -17,8 +17,25 @@ fn is_latest(image: &str) -> bool {
     last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
+/// Whether the reference can be parsed at all: lower-case path components (after a registry's name), a tag, a digest.
+fn is_reference(image: &str) -> bool {
+    let name = image.split('@').next().unwrap_or("");
+    let slash = name.rfind('/').map_or(0, |i| i + 1);
+    let name = &name[..name[slash..].find(':').map_or(name.len(), |i| slash + i)];
+    let mut parts: Vec<&str> = name.split('/').collect();
+    let is_domain = |p: &str| p.starts_with(|c: char| c.is_ascii_alphanumeric()) && (p.contains(['.', ':']) || p == "localhost");
+    if parts.len() > 1 && is_domain(parts[0]) {
+        parts.remove(0);
+    }
+    let end = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    parts.iter().all(|p| {
+        let b = p.as_bytes();
+        b.first().is_some_and(|c| end(*c)) && b.last().is_some_and(|c| end(*c)) && b.iter().all(|c| end(*c) || b"._-".contains(c))
+    })
+}
+
 fn pull_policy(image: &str) -> &'static str {
-    if is_latest(image) { "Always" } else { "IfNotPresent" }
+    if is_reference(image) && is_latest(image) { "Always" } else { "IfNotPresent" }
 }
 
 /// Zero counts as absent for fields that are no pointers.
@@ -241,13 +258,24 @@ fn pod_level(spec: &mut Value) {
 
 /// Defaults of a Pod.
 pub fn pod(obj: &mut Value) {
-    let Some(spec) = obj.get_mut("spec").filter(|s| s.is_object()) else { return };
+    if !obj.is_object() {
+        return;
+    }
+    meta::entry(obj, &["spec"]);
+    let Some(spec) = obj.get_mut("spec") else { return };
     pod_spec(spec);
     for list in ["containers", "initContainers"] {
         list_mut(spec, &[list]).filter_map(|c| c.get_mut("resources")).for_each(requests_from_limits);
     }
     pod_level(spec);
     set_default(spec, &["enableServiceLinks"], true);
+    // The first of the addresses has a field of its own from before there could be two.
+    if !meta::str_at(obj, &["status", "podIP"]).is_empty() && meta::list_at(obj, &["status", "podIPs"]).is_empty() {
+        let ip = meta::str_at(obj, &["status", "podIP"]).to_owned();
+        meta::set(obj, &["status", "podIPs"], json!([{"ip": ip}]));
+    } else if let Some(ip) = meta::list_at(obj, &["status", "podIPs"]).first().map(|i| meta::str_at(i, &["ip"]).to_owned()) {
+        meta::set(obj, &["status", "podIP"], ip.into());
+    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub struct Pod;
 fn validate_pod(obj: &Value, old: Option<&Value>, e: &mut ErrorList) {
     let root = At::root(obj);
     let spec = root.get("spec");
-    spec::annotations(root, e);
+    spec::annotations(root.at(&["metadata", "annotations"]), spec, e);
     let options = Options {
         is_pod: true,
         old: old.map(|o| value_at(o, &["spec"])),

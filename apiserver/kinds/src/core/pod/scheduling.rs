@@ -117,7 +117,7 @@ pub fn tolerations(at: At, e: &mut ErrorList) {
 }
 
 pub fn taint_effect(at: At, e: &mut ErrorList) {
-    at.one_of(e, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+    at.one_of_in_order(e, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
 }
 
 /// `spec.topologySpreadConstraints`; `strict` as for affinity.

@@ -8,8 +8,11 @@ use machinery::field::{Error, ErrorList};
 
 /// `template` of a workload: metadata and spec.
 pub fn template(t: At, e: &mut ErrorList, old: Option<&Value>) {
-    names::template_meta(t.get("metadata"), e);
-    annotations(t, e);
+    // Upstream reports labels and annotations of a template beside its spec.
+    let (labels, notes) = (t.at(&["metadata", "labels"]), t.at(&["metadata", "annotations"]));
+    selectors::labels(t.get("labels").with(labels.v), e);
+    names::annotations(t.get("annotations").with(notes.v), e);
+    annotations(t.get("annotations").with(notes.v), t.get("spec"), e);
     let options = Options { is_pod: false, old: old.map(|o| crate::at::value_at(o, &["spec"])), pod_name: "", static_pod: false };
     pod_spec(t.get("spec"), e, &options);
     if !t.at(&["spec", "ephemeralContainers"]).is_empty() {
@@ -17,9 +20,8 @@ pub fn template(t: At, e: &mut ErrorList, old: Option<&Value>) {
     }
 }
 
-/// Annotations that once were fields; `pod` has `metadata` and `spec`.
-pub fn annotations(pod: At, e: &mut ErrorList) {
-    let (at, spec) = (pod.at(&["metadata", "annotations"]), pod.get("spec"));
+/// Annotations that once were fields.
+pub fn annotations(at: At, spec: At, e: &mut ErrorList) {
     let mirror = at.key("kubernetes.io/config.mirror");
     if mirror.present() && spec.get("nodeName").is_empty() {
         mirror.invalid(e, "must set spec.nodeName if mirror pod annotation is set");
@@ -74,8 +76,8 @@ pub fn pod_spec(spec: At, e: &mut ErrorList, o: &Options) {
     containers::ephemeral_containers(spec.get("ephemeralContainers"), e, &pod, o);
     pod_resources(spec, e, o);
     host_network_ports(spec, e, o);
-    spec.get("restartPolicy").need_one_of(e, &["Always", "OnFailure", "Never"]);
-    spec.get("dnsPolicy").need_one_of(e, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
+    spec.get("restartPolicy").need_one_of_in_order(e, &["Always", "OnFailure", "Never"]);
+    spec.get("dnsPolicy").need_one_of_in_order(e, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     selectors::labels(spec.get("nodeSelector"), e);
     security::pod(spec, e, o.creating());
     scheduling::affinity(spec.get("affinity"), e, !unchanged("affinity"));
@@ -116,7 +118,7 @@ pub fn pod_spec(spec: At, e: &mut ErrorList, o: &Options) {
         spec.get("runtimeClassName").check(e, names::subdomain);
     }
     if spec.has("preemptionPolicy") {
-        spec.get("preemptionPolicy").need_one_of(e, &["PreemptLowerPriority", "Never"]);
+        spec.get("preemptionPolicy").need_one_of_in_order(e, &["PreemptLowerPriority", "Never"]);
     }
     for (name, q) in spec.get("overhead").entries() {
         // Checked as limits, and reported there.
