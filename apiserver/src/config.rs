@@ -42,6 +42,8 @@ pub struct Config {
     pub etcd_prefix: String,
     pub authorization_mode: Vec<AuthorizationMode>,
     pub anonymous_auth: bool,
+    /// Admission plugins that are left out, by their upstream names.
+    pub disable_admission_plugins: Vec<String>,
     pub event_ttl: Duration,
     /// Requests that are no watch or stream end after this long.
     pub request_timeout: Duration,
@@ -78,6 +80,7 @@ impl Default for Config {
             etcd_prefix: "/registry".into(),
             authorization_mode: vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
             anonymous_auth: true,
+            disable_admission_plugins: Vec::new(),
             event_ttl: Duration::from_secs(3600),
             request_timeout: Duration::from_secs(60),
             min_request_timeout: Duration::from_secs(1800),

@@ -32,6 +32,7 @@ pub struct Inner {
     /// Keys that tokens are verified with, as published.
     pub token_keys: Vec<pki::VerifyingKey>,
     pub objects: Arc<crate::objects::Objects>,
+    pub rbac: Arc<auth::rbac::RbacStore>,
     /// Requests in flight that are no watch or stream.
     pub in_flight: tokio::sync::Semaphore,
     pub kubelet: crate::subresources::kubelet::Connector,
@@ -54,6 +55,23 @@ impl Inner {
         let entry = self.entry(group, resource)?;
         let storage = entry.storage.as_ref().ok_or_else(|| Status::internal("nothing is kept of this resource"))?;
         Ok(storage.get(namespace, name, "").await?.value())
+    }
+}
+
+impl Inner {
+    /// Nobody grants by a role or binding what he does not hold (RBAC's escalation check).
+    pub async fn check_escalation(
+        &self,
+        user: &auth::UserInfo,
+        entry: &Entry,
+        namespace: &str,
+        obj: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        if &*entry.row.group != "rbac.authorization.k8s.io" {
+            return Ok(());
+        }
+        auth::rbac::check_write(&self.rbac, &*self.authorizer, user, &entry.row.resource, namespace, obj, old).await
     }
 }
 

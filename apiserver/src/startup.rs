@@ -1,6 +1,6 @@
 //! Putting a server together: resources over the store, users, permissions, admission; then what a cluster starts with.
 
-use crate::admission::Chain;
+use crate::admission::{Chain, DefaultTolerationSeconds};
 use crate::bootstrap;
 use crate::config::{AuthorizationMode, Config};
 use crate::objects::Objects;
@@ -94,6 +94,7 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         issuer,
         token_keys,
         objects,
+        rbac: rbac.clone(),
         in_flight: tokio::sync::Semaphore::new(MAX_IN_FLIGHT),
         kubelet,
         health: crate::health::Health::default(),
@@ -125,8 +126,8 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
     Ok(ApiServer(server))
 }
 
-fn admission(_config: &Config) -> Chain {
-    Chain::new(Vec::new())
+fn admission(config: &Config) -> Chain {
+    Chain::standard(&config.disable_admission_plugins, DefaultTolerationSeconds::default())
 }
 
 /// Fills the caches that admission reads, so that it never decides on an empty one.

@@ -87,7 +87,7 @@ pub fn check_depth(bytes: &[u8]) -> Result<(), String> {
 /// Parses a JSON text of bounded depth.
 pub fn parse_json(bytes: &[u8]) -> Result<Value, String> {
     check_depth(bytes)?;
-    schema::decode::parse(bytes, schema::decode::Mode::Lenient).map(|(v, _)| v).map_err(|e| e.to_string())
+    serde_json::from_slice(bytes).map_err(|e| if e.is_eof() { "unexpected end of JSON input".into() } else { e.to_string() })
 }
 
 /// Parses a YAML text (a single document).

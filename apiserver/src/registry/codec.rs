@@ -8,6 +8,8 @@ use crate::resources::Entry;
 use machinery::{GroupVersion, GroupVersionKind, Status, Value};
 use schema::decode::Mode;
 
+const NO_OBJECT: &str = "json: cannot unmarshal into Go value of type struct";
+
 /// Decodes the body of a create or update of `gvk` (the entry's kind, or a subresource's).
 pub fn decode(cx: &RequestCx, bytes: &[u8], gvk: &GroupVersionKind, validation: FieldValidation) -> Result<Value, Status> {
     let format = BodyFormat::from_content_type(cx.header("content-type"))?;
@@ -15,9 +17,14 @@ pub fn decode(cx: &RequestCx, bytes: &[u8], gvk: &GroupVersionKind, validation: 
     match format {
         BodyFormat::Json => {
             body::check_depth(bytes).map_err(|e| no_json(&e))?;
+            // Serde reads a struct from an array, too.
+            let object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+            if !object {
+                return Err(no_json(if bytes.is_empty() { "unexpected end of JSON input" } else { NO_OBJECT }));
+            }
             let head = serde_json::from_slice::<Head>(bytes).map_err(|_| match schema::decode::parse(bytes, Mode::Lenient) {
                 Err(e) => no_json(&e.to_string()),
-                Ok(_) => no_json("json: cannot unmarshal into Go value of type struct"),
+                Ok(_) => no_json(NO_OBJECT),
             })?;
             check_kind(&head, gvk)?;
             typed(cx, bytes, gvk, validation)
@@ -32,6 +39,9 @@ pub fn decode(cx: &RequestCx, bytes: &[u8], gvk: &GroupVersionKind, validation: 
 
 /// Makes a tree an object of `gvk`, as if it had come as a body.
 pub fn from_value(cx: &RequestCx, value: &Value, gvk: &GroupVersionKind, validation: FieldValidation) -> Result<Value, Status> {
+    if !value.is_object() {
+        return Err(unrecognized(gvk, NO_OBJECT, value.to_string().as_bytes()));
+    }
     let text = |k: &str| value.get(k).and_then(Value::as_str).map(str::to_owned);
     let head = Head { api_version: text("apiVersion"), kind: text("kind") };
     check_kind(&head, gvk)?;

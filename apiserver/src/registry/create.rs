@@ -113,6 +113,7 @@ impl Creation<'_> {
         attrs.take_warnings().into_iter().for_each(|w| cx.warn(w));
         validated?;
 
+        server.check_escalation(&cx.user, entry, &self.namespace, &obj, None).await?;
         let storage = entry.storage.as_ref().ok_or_else(|| Status::method_not_supported(&entry.gr(), "create"))?;
         let name = meta::name(&obj).to_owned();
         if opts.dry_run {

@@ -2,7 +2,7 @@
 
 use super::options::WriteOptions;
 use crate::resources::Entry;
-use machinery::{Status, Value, meta};
+use machinery::{Status, Value};
 use patch::fieldset::Set;
 use patch::managed::Request;
 use schema::{Registry, Typed};
@@ -58,17 +58,5 @@ pub fn apply(
 
 /// The only difference is when entries were recorded: then there is no change, and the old times stay.
 pub fn ignore_timestamps(new: &mut Value, old: &Value) {
-    let strip = |v: &Value| {
-        let mut v = v.clone();
-        if let Some(entries) = v.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut) {
-            entries.iter_mut().filter_map(Value::as_object_mut).for_each(|e| {
-                e.remove("time");
-            });
-        }
-        meta::remove(&mut v, &["metadata", "resourceVersion"]);
-        v
-    };
-    if new != old && strip(new) == strip(old) {
-        *new = old.clone();
-    }
+    *new = patch::managed::ignore_timestamps(old, std::mem::take(new));
 }

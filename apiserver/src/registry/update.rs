@@ -287,6 +287,7 @@ async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Resul
         return Err(Status::invalid(&entry.gvk.group, &entry.gvk.kind, name, &errs));
     }
     entry.strategy.warnings(&kcx, &new, Some(old)).into_iter().for_each(|w| cx.warn(w));
+    server.check_escalation(&cx.user, entry, namespace, &new, Some(old)).await?;
     managed::ignore_timestamps(&mut new, old);
     let validated = server.admission.validate(&attrs, &new, &***server).await;
     attrs.take_warnings().into_iter().for_each(|w| cx.warn(w));

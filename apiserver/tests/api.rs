@@ -1,0 +1,344 @@
+//! The API as a client sees it, driven in process through `ApiServer::handle`: Status bodies, resource versions, patches, dry runs,
+//! pages, watches, deletion, and input that nobody should send.
+
+use apiserver::http::body::{self, Body};
+use apiserver::{ApiServer, AuthorizationMode, Config};
+use auth::UserInfo;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use machinery::{Value, json};
+use std::sync::Arc;
+
+struct Server {
+    api: ApiServer,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let config = Config {
+            cert_dir: dir.path().to_owned(),
+            authorization_mode: vec![AuthorizationMode::Rbac],
+            disable_admission_plugins: vec!["ServiceAccount".into()],
+            ..Config::default()
+        };
+        let api = apiserver::build(config, store::memory().expect("a store")).await.expect("a server");
+        Self { api, _dir: dir }
+    }
+
+    async fn raw(&self, user: &UserInfo, method: &str, uri: &str, content_type: &str, content: Vec<u8>) -> Response<Body> {
+        let mut r =
+            Request::builder().method(method).uri(uri).header("content-type", content_type).body(body::full(content)).unwrap();
+        r.extensions_mut().insert(user.clone());
+        self.api.handle(r).await
+    }
+
+    async fn send(&self, method: &str, uri: &str, content_type: &str, content: impl Into<String>) -> (u16, Value) {
+        let admin = UserInfo::new("admin", &["system:masters", "system:authenticated"]);
+        let r = self.raw(&admin, method, uri, content_type, content.into().into_bytes()).await;
+        let code = r.status().as_u16();
+        let bytes = r.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn json(&self, method: &str, uri: &str, content: &Value) -> (u16, Value) {
+        self.send(method, uri, "application/json", content.to_string()).await
+    }
+
+    async fn get(&self, uri: &str) -> (u16, Value) {
+        self.send("GET", uri, "", "").await
+    }
+
+    async fn config_map(&self, name: &str, data: Value) -> Value {
+        let cm = json!({"metadata": {"name": name}, "data": data});
+        let (code, v) = self.json("POST", MAPS, &cm).await;
+        assert_eq!(code, 201, "{v}");
+        v
+    }
+}
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test]
+async fn statuses_are_upstreams() {
+    let s = Server::start().await;
+    s.config_map("a", json!({"k": "v"})).await;
+    let cm = |v: Value| v.to_string();
+    for (name, method, uri, content, code, reason, message) in [
+        (
+            "not found",
+            "GET",
+            "/api/v1/namespaces/default/configmaps/b",
+            String::new(),
+            404,
+            "NotFound",
+            "configmaps \"b\" not found",
+        ),
+        ("exists", "POST", MAPS, cm(json!({"metadata": {"name": "a"}})), 409, "AlreadyExists", "configmaps \"a\" already exists"),
+        (
+            "unknown resource",
+            "GET",
+            "/api/v1/foos",
+            String::new(),
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        ),
+        (
+            "method",
+            "PUT",
+            MAPS,
+            "{}".into(),
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        ),
+        (
+            "no name",
+            "POST",
+            MAPS,
+            "{}".into(),
+            422,
+            "Invalid",
+            "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required",
+        ),
+        (
+            "bad name",
+            "POST",
+            MAPS,
+            cm(json!({"metadata": {"name": "A_"}})),
+            422,
+            "Invalid",
+            "ConfigMap \"A_\" is invalid: metadata.name: Invalid value: \"A_\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        ),
+        (
+            "other namespace",
+            "POST",
+            MAPS,
+            cm(json!({"metadata": {"name": "x", "namespace": "y"}})),
+            400,
+            "BadRequest",
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ),
+        (
+            "no namespace",
+            "POST",
+            "/api/v1/namespaces/nope/configmaps",
+            cm(json!({"metadata": {"name": "x"}})),
+            404,
+            "NotFound",
+            "namespaces \"nope\" not found",
+        ),
+        (
+            "strict",
+            "POST",
+            "/api/v1/namespaces/default/configmaps?fieldValidation=Strict",
+            cm(json!({"metadata": {"name": "x"}, "foo": 1})),
+            400,
+            "BadRequest",
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"foo\"",
+        ),
+        (
+            "type",
+            "POST",
+            MAPS,
+            cm(json!({"metadata": {"name": "x"}, "data": {"a": 1}})),
+            400,
+            "BadRequest",
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+        ),
+        (
+            "selector",
+            "GET",
+            "/api/v1/namespaces/default/configmaps?fieldSelector=a%3Db",
+            String::new(),
+            400,
+            "BadRequest",
+            "\"a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+        ),
+    ] {
+        let (got, v) = s.send(method, uri, "application/json", content).await;
+        assert_eq!(
+            (got, v["reason"].as_str().unwrap_or(""), v["message"].as_str().unwrap_or("")),
+            (code, reason, message),
+            "{name}: {v}"
+        );
+        assert_eq!(v["kind"], "Status", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn updates_respect_resource_versions() {
+    let s = Server::start().await;
+    let a = s.config_map("a", json!({"k": "1"})).await;
+    let uri = "/api/v1/namespaces/default/configmaps/a";
+    let mut next = a.clone();
+    next["data"]["k"] = "2".into();
+    let (code, b) = s.json("PUT", uri, &next).await;
+    assert_eq!(code, 200);
+    assert_ne!(a["metadata"]["resourceVersion"], b["metadata"]["resourceVersion"]);
+    assert_eq!(
+        (&a["metadata"]["uid"], &a["metadata"]["creationTimestamp"]),
+        (&b["metadata"]["uid"], &b["metadata"]["creationTimestamp"])
+    );
+    let (code, v) = s.json("PUT", uri, &next).await;
+    assert_eq!((code, v["reason"].as_str()), (409, Some("Conflict")));
+    assert_eq!(
+        v["message"],
+        "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again"
+    );
+    // A write that changes nothing makes no version.
+    let (_, again) = s.json("PUT", uri, &b).await;
+    assert_eq!(again["metadata"]["resourceVersion"], b["metadata"]["resourceVersion"]);
+    // A dry run answers as the write would, and writes nothing.
+    let mut dry = b.clone();
+    dry["data"]["k"] = "3".into();
+    let (code, v) = s.json("PUT", &format!("{uri}?dryRun=All"), &dry).await;
+    assert_eq!((code, &v["data"]["k"]), (200, &json!("3")));
+    assert_eq!(s.get(uri).await.1["data"]["k"], "2");
+}
+
+#[tokio::test]
+async fn patches() {
+    let s = Server::start().await;
+    s.config_map("a", json!({"k": "1", "gone": "x"})).await;
+    let uri = "/api/v1/namespaces/default/configmaps/a?fieldManager=test";
+    for (content_type, patch, want) in [
+        ("application/merge-patch+json", json!({"data": {"gone": null, "m": "2"}}), json!({"k": "1", "m": "2"})),
+        ("application/json-patch+json", json!([{"op": "replace", "path": "/data/k", "value": "9"}]), json!({"k": "9", "m": "2"})),
+        ("application/strategic-merge-patch+json", json!({"data": {"s": "3"}}), json!({"k": "9", "m": "2", "s": "3"})),
+    ] {
+        let (code, v) = s.send("PATCH", uri, content_type, patch.to_string()).await;
+        assert_eq!((code, &v["data"]), (200, &want), "{content_type}: {v}");
+    }
+    let apply =
+        |k: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"k": k}}).to_string();
+    let b = "/api/v1/namespaces/default/configmaps/b";
+    let (code, v) = s.send("PATCH", &format!("{b}?fieldManager=one"), "application/apply-patch+yaml", apply("1")).await;
+    assert_eq!(code, 201, "{v}");
+    assert_eq!(v["metadata"]["managedFields"][0]["manager"], "one");
+    let (code, v) = s.send("PATCH", &format!("{b}?fieldManager=two"), "application/apply-patch+yaml", apply("2")).await;
+    assert_eq!(
+        (code, v["message"].as_str().unwrap_or("")),
+        (409, "Apply failed with 1 conflict: conflict with \"one\": .data.k")
+    );
+    let (code, _) =
+        s.send("PATCH", &format!("{b}?fieldManager=two&force=true"), "application/apply-patch+yaml", apply("2")).await;
+    assert_eq!(code, 200);
+    let (code, _) = s.send("PATCH", b, "application/apply-patch+yaml", apply("2")).await;
+    assert_eq!(code, 422, "apply needs a field manager");
+    let (code, v) = s.send("PATCH", b, "text/plain", "x").await;
+    assert_eq!((code, v["reason"].as_str()), (415, Some("UnsupportedMediaType")));
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_and_watches_resume() {
+    let s = Server::start().await;
+    for n in ["a", "b", "c"] {
+        s.config_map(n, json!({})).await;
+    }
+    let names = |v: &Value| {
+        v["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (_, first) = s.get(&format!("{MAPS}?limit=2")).await;
+    assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a".to_owned(), "b".into()], &json!(1)));
+    s.config_map("d", json!({})).await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let (_, rest) = s.get(&format!("{MAPS}?limit=2&continue={token}")).await;
+    assert_eq!(names(&rest), ["c"], "a continued list is of the same moment");
+    assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+
+    let admin = UserInfo::new("admin", &["system:masters"]);
+    let rv = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let r = s.raw(&admin, "GET", &format!("{MAPS}?watch=1&resourceVersion={rv}"), "", Vec::new()).await;
+    let mut events = r.into_body();
+    let frame = events.frame().await.unwrap().unwrap().into_data().unwrap();
+    let event: Value = serde_json::from_slice(&frame).unwrap();
+    assert_eq!((event["type"].as_str(), event["object"]["metadata"]["name"].as_str()), (Some("ADDED"), Some("d")));
+    let (code, _) = s.send("DELETE", "/api/v1/namespaces/default/configmaps/d", "", "").await;
+    assert_eq!(code, 200);
+    let frame = events.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&frame).unwrap()["type"], "DELETED");
+}
+
+#[tokio::test]
+async fn finalizers_hold_and_preconditions_guard() {
+    let s = Server::start().await;
+    let uri = "/api/v1/namespaces/default/configmaps/f";
+    let (_, f) = s.json("POST", MAPS, &json!({"metadata": {"name": "f", "finalizers": ["example.com/x"]}})).await;
+    let wrong = json!({"preconditions": {"uid": "other"}});
+    assert_eq!(s.json("DELETE", uri, &wrong).await.0, 409);
+    let (code, v) = s.send("DELETE", uri, "", "").await;
+    assert_eq!((code, v["metadata"]["deletionGracePeriodSeconds"].as_i64()), (200, Some(0)));
+    assert!(v["metadata"]["deletionTimestamp"].is_string());
+    let patch = json!({"metadata": {"finalizers": null}}).to_string();
+    let (code, _) = s.send("PATCH", uri, "application/merge-patch+json", patch).await;
+    assert_eq!(code, 200);
+    assert_eq!(s.get(uri).await.0, 404, "the last finalizer's removal deletes");
+    // A collection at once.
+    s.config_map("x", json!({})).await;
+    assert_eq!(s.send("DELETE", MAPS, "", "").await.0, 200);
+    assert_eq!(s.get(MAPS).await.1["items"], json!([]));
+    assert!(f["metadata"]["uid"].is_string());
+}
+
+#[tokio::test]
+async fn the_kubernetes_service_returns() {
+    let s = Server::start().await;
+    let admin = UserInfo::new("admin", &["system:masters"]);
+    let uri = "/api/v1/namespaces/default/services";
+    let (_, list) = s.get(uri).await;
+    let rv = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let (code, _) = s.send("DELETE", &format!("{uri}/kubernetes"), "", "").await;
+    assert_eq!(code, 200);
+    let r = s.raw(&admin, "GET", &format!("{uri}?watch=1&resourceVersion={rv}"), "", Vec::new()).await;
+    let mut stream = r.into_body();
+    let mut seen = String::new();
+    while !seen.contains("\"ADDED\"") {
+        let frame = stream.frame().await.unwrap().unwrap().into_data().unwrap();
+        seen.push_str(std::str::from_utf8(&frame).unwrap());
+    }
+    assert_eq!(s.get(&format!("{uri}/kubernetes")).await.1["spec"]["clusterIP"], "10.96.0.1");
+}
+
+#[tokio::test]
+async fn strangers_are_refused() {
+    let s = Server::start().await;
+    let joe = UserInfo::new("joe", &["system:authenticated"]);
+    let r = s.raw(&joe, "GET", MAPS, "", Vec::new()).await;
+    assert_eq!(r.status(), 403);
+    let v: Value = serde_json::from_slice(&r.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(
+        v["message"],
+        "configmaps is forbidden: User \"joe\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\""
+    );
+    let r = s.api.handle(Request::get("/api/v1/nodes").header("authorization", "Bearer x").body(body::empty()).unwrap()).await;
+    assert_eq!(r.status(), 401);
+}
+
+#[tokio::test]
+async fn hostile_input_is_an_answer() {
+    let s = Server::start().await;
+    let deep = format!("{{\"metadata\":{}{}}}", "{\"a\":".repeat(50_000), "}".repeat(50_000));
+    let huge = format!("{{\"data\":{{\"a\":\"{}\"}}}}", "x".repeat(4 << 20));
+    for (name, method, uri, content_type, content, code) in [
+        ("truncated", "POST", MAPS, "application/json", "{\"metadata\":{\"name\":".to_owned(), 400),
+        ("no object", "POST", MAPS, "application/json", "[1]".into(), 400),
+        ("empty", "POST", MAPS, "application/json", String::new(), 400),
+        ("deep", "POST", MAPS, "application/json", deep, 400),
+        ("huge", "POST", MAPS, "application/json", huge, 413),
+        ("no protobuf", "POST", MAPS, "application/vnd.kubernetes.protobuf", "k8s\0garbage".into(), 400),
+        ("bad yaml", "POST", MAPS, "application/yaml", "a: [".into(), 400),
+        ("media type", "POST", MAPS, "application/xml", "<a/>".into(), 415),
+        ("bad patch", "PATCH", "/api/v1/namespaces/default/configmaps/a", "application/json-patch+json", "{".into(), 400),
+        ("bad limit", "GET", "/api/v1/pods?limit=x", "", String::new(), 400),
+        ("bad version", "GET", "/api/v1/pods?resourceVersion=x&watch=1", "", String::new(), 400),
+        ("odd escapes", "GET", "/api/v1/namespaces/%zz/pods/%00", "", String::new(), 404),
+        ("no such path", "GET", "/nothing", "", String::new(), 404),
+    ] {
+        let (got, v) = s.send(method, uri, content_type, content).await;
+        assert_eq!(got, code, "{name}: {v}");
+    }
+    let _ = Arc::new(s);
+}
