@@ -25,7 +25,7 @@ pub async fn create(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_
     if !entry.converts() {
         codec::default(entry, &mut obj);
     }
-    let creation = Creation { server, cx, entry, namespace: cx.info.namespace_of(entry), opts: &opts };
+    let creation = Creation { server, cx, entry, namespace: cx.info.namespace_of(entry), opts: &opts, tracked: false };
     let written = creation.run(obj).await?;
     super::update::reply(cx, entry, StatusCode::CREATED, accept, &written)
 }
@@ -37,6 +37,8 @@ pub struct Creation<'a> {
     pub entry: &'a Entry,
     pub namespace: String,
     pub opts: &'a WriteOptions,
+    /// Field ownership is recorded already (an apply that creates).
+    pub tracked: bool,
 }
 
 impl Creation<'_> {
@@ -46,7 +48,7 @@ impl Creation<'_> {
         metadata::wipe_system_fields(&mut obj);
         metadata::ensure_namespace(&mut obj, entry.namespaced(), &self.namespace)?;
         metadata::dedup_owner_references(cx, &mut obj, false);
-        let obj = managed::track(entry, "", opts, None, obj);
+        let obj = if self.tracked { obj } else { managed::track(entry, "", opts, None, obj) };
         let mut obj = convert::to_storage(entry, obj)?;
         if entry.converts() {
             codec::default(entry, &mut obj);

@@ -193,7 +193,7 @@ pub async fn update(
                     format!("Precondition failed: UID in precondition: {uid}, UID in object meta: "),
                 ));
             }
-            let creation = Creation { server, cx, entry, namespace: namespace.clone(), opts };
+            let creation = Creation { server, cx, entry, namespace: namespace.clone(), opts, tracked: true };
             Ok((creation.run(v).await?, true))
         }
         (Err(s), None) => Err(get::renamed(s, entry)),
