@@ -8,6 +8,7 @@ pub mod context;
 pub mod core;
 mod manager;
 
+pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;

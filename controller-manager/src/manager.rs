@@ -25,6 +25,7 @@ macro_rules! controllers {
 }
 
 const CONTROLLERS: &[Controller] = controllers![
+    "daemonset-controller" "daemon-set-controller" crate::daemonset::run,
     "deployment-controller" "deployment-controller" crate::deployment::run,
     "replicaset-controller" "replicaset-controller" crate::replicaset::run,
     "replicationcontroller-controller" "replication-controller" crate::replicaset::run_replication_controllers,

@@ -8,6 +8,7 @@ pub mod expectations;
 pub mod follow;
 pub mod history;
 pub mod intstr;
+pub mod node;
 pub mod pod;
 pub mod pod_control;
 pub mod pod_ranking;

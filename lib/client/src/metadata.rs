@@ -36,7 +36,7 @@ struct PartialList {
     #[serde(default)]
     metadata: ListMeta,
     #[serde(default)]
-    items: Vec<PartialObject>,
+    items: Option<Vec<PartialObject>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -74,7 +74,7 @@ impl Client {
         let mut items = Vec::new();
         loop {
             let page: PartialList = self.partial(LIST, &with_query(path.to_owned(), &options.query())).await?;
-            items.extend(page.items);
+            items.extend(page.items.unwrap_or_default());
             if page.metadata.continue_token.is_empty() {
                 return Ok((items, page.metadata.resource_version));
             }
