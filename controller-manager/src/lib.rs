@@ -8,11 +8,13 @@ pub mod context;
 pub mod core;
 mod manager;
 
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbagecollector;
+pub mod job;
 pub mod namespace;
 pub mod nodeloadbalancer;
 pub mod replicaset;
