@@ -16,11 +16,13 @@ pub mod endpointslice;
 pub mod garbagecollector;
 pub mod job;
 pub mod namespace;
+pub mod node;
 pub mod nodeloadbalancer;
 pub mod replicaset;
 pub mod rootca;
 pub mod serviceaccount;
 pub mod statefulset;
+pub mod volume;
 
 pub use config::Config;
 pub use context::Context;

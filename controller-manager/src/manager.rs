@@ -37,9 +37,18 @@ const CONTROLLERS: &[Controller] = controllers![
     "ttl-after-finished-controller" "ttl-after-finished-controller" crate::job::ttl::run,
     "cronjob-controller" "cronjob-controller" crate::cronjob::run,
     "namespace-controller" "namespace-controller" crate::namespace::run,
+    "node-lifecycle-controller" "node-controller" crate::node::lifecycle::run,
+    "taint-eviction-controller" "node-controller" crate::node::eviction::run,
+    "node-ipam-controller" "node-controller" crate::node::ipam::run,
+    "pod-garbage-collector-controller" "pod-garbage-collector" crate::node::pod_gc::run,
     "node-load-balancer-controller" "service-controller" crate::nodeloadbalancer::run,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" crate::rootca::run,
     "statefulset-controller" "statefulset-controller" crate::statefulset::run,
+    "persistentvolume-binder-controller" "persistent-volume-binder" crate::volume::run,
+    "persistentvolumeclaim-protection-controller" "pvc-protection-controller" crate::volume::protection::run_claims,
+    "persistentvolume-protection-controller" "pv-protection-controller" crate::volume::protection::run_volumes,
+    "ephemeral-volume-controller" "ephemeral-volume-controller" crate::volume::ephemeral::run,
+    "local-path-provisioner-controller" "persistent-volume-binder" crate::volume::local_path::run,
     "serviceaccount-controller" "service-account-controller" crate::serviceaccount::run,
 ];
 
@@ -65,6 +74,12 @@ pub fn build(config: Config, client: Client) -> Result<Manager, BuildError> {
         if name != "*" && !CONTROLLERS.iter().any(|k| k.name == name) {
             let known: Vec<&str> = CONTROLLERS.iter().map(|k| k.name).collect();
             return Err(BuildError::UnknownController(name.to_owned(), known.join(", ")));
+        }
+    }
+    if config.allocate_node_cidrs {
+        let ranges = crate::node::ipam::parse(&config).map_err(BuildError::ClusterCidr)?;
+        if ranges.is_empty() {
+            return Err(BuildError::ClusterCidr("--allocate-node-cidrs needs it".into()));
         }
     }
     let enabled = CONTROLLERS.iter().filter(|c| config.enables(c.name, c.by_default)).collect();
