@@ -14,15 +14,6 @@ pub type Reasons = Vec<String>;
 /// What DNS searches take.
 pub use machinery::validation::dns1123_subdomain_with_underscore as dns1123_subdomain_underscore;
 
-pub fn decimal_integer(s: &str) -> Reasons {
-    if s.is_empty() {
-        return vec![validation::empty_error()];
-    }
-    let digits = s.strip_prefix('-').unwrap_or(s);
-    let ok = s == "0" || (digits.starts_with(|c: char| ('1'..='9').contains(&c)) && digits.bytes().all(|c| c.is_ascii_digit()));
-    if ok { Reasons::new() } else { vec!["must be a valid decimal integer in canonical form".into()] }
-}
-
 impl At<'_> {
     /// One error per reason.
     pub fn check(&self, e: &mut ErrorList, rule: fn(&str) -> Reasons) {

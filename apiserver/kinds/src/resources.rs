@@ -125,6 +125,19 @@ pub fn quantity_value(at: At, e: &mut ErrorList, name: &str) {
     }
 }
 
+/// Whether a container has a part of a huge page.
+pub fn has_broken_huge_pages(spec: &Value) -> bool {
+    let broken = |(name, q): (&String, &Value)| {
+        let size = amount(&Value::from(name.trim_start_matches("hugepages-"))).map_or(0, |q| q.value());
+        is_huge_page(name) && (size <= 0 || amount(q).map_or(0, |q| q.value()) % size != 0)
+    };
+    let lists = ["containers", "initContainers"];
+    lists
+        .iter()
+        .flat_map(|l| machinery::meta::list_at(spec, &[l]))
+        .any(|c| ["limits", "requests"].iter().any(|l| machinery::meta::map_at(c, &["resources", l]).iter().any(broken)))
+}
+
 fn huge_page_value(at: At, e: &mut ErrorList, name: &str) {
     let size = amount(&Value::from(name.trim_start_matches("hugepages-"))).map_or(0, |q| q.value());
     if size <= 0 || amount(at.v).map_or(0, |q| q.value()) % size != 0 {

@@ -106,8 +106,13 @@ fn time_zone(zone: At, e: &mut ErrorList) {
     }
     if name.eq_ignore_ascii_case("local") {
         zone.invalid(e, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+        if name == "Local" {
+            return;
+        }
     }
-    if name != "UTC" && jiff::tz::TimeZone::get(name).is_err() {
+    // Names are those of files: their case matters.
+    let known = name == "UTC" || jiff::tz::TimeZone::get(name).is_ok_and(|z| z.iana_name().is_none_or(|n| n == name));
+    if !known {
         zone.invalid(e, format!("unknown time zone {name}"));
     }
 }

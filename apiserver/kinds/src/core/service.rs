@@ -273,7 +273,7 @@ fn validate(root: At, old: Option<&Value>, e: &mut ErrorList) {
         internal.required(e, "");
     }
     if spec.has("trafficDistribution") {
-        spec.get("trafficDistribution").one_of(e, &["PreferClose", "PreferSameZone", "PreferSameNode"]);
+        spec.get("trafficDistribution").one_of_in_order(e, &["PreferClose", "PreferSameZone", "PreferSameNode"]);
     }
 }
 

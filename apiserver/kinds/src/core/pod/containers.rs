@@ -67,7 +67,7 @@ pub fn init_containers(at: At, e: &mut ErrorList, pod: &Pod, o: &Options) {
             }
             for p in c.get("resizePolicy").items() {
                 let policy = p.get("restartPolicy");
-                if policy.str() == "RestartContainer" && o.creating() {
+                if policy.str() == "RestartContainer" && !o.unchanged(pod.spec, &["initContainers"]) {
                     policy.invalid(e, "must not be set to 'RestartContainer' for non-sidecar initContainers");
                 }
             }
@@ -136,7 +136,7 @@ fn common(c: At, e: &mut ErrorList, pod: &Pod, o: &Options) {
     volume_mounts(c, e, pod);
     volume_devices(c, e, pod);
     c.get("imagePullPolicy").need_one_of(e, &PULL_POLICIES);
-    resources::requirements(c.get("resources"), e, resources::container_resource_name, &pod.claims, o.creating());
+    resources::requirements(c.get("resources"), e, resources::container_resource_name, &pod.claims, o.whole_huge_pages());
     resize_policy(c.get("resizePolicy"), e, pod.spec.get("restartPolicy").str());
     security::container(c.get("securityContext"), e, pod.host_users);
 }

@@ -200,15 +200,6 @@ pub fn pod_spec(spec: &mut Value) {
     if let Some(r) = spec.get_mut("resources") {
         resource_requirements(r);
     }
-    if meta::bool_at(spec, &["hostNetwork"]) {
-        for list in ["containers", "initContainers"] {
-            for p in list_mut(spec, &[list]).flat_map(|c| list_mut(c, &["ports"])) {
-                if let Some(port) = p.get("containerPort").and_then(Value::as_i64).filter(|p| *p != 0) {
-                    default_int(p, "hostPort", port);
-                }
-            }
-        }
-    }
 }
 
 fn requests_from_limits(r: &mut Value) {
@@ -269,6 +260,21 @@ pub fn pod(obj: &mut Value) {
     }
     pod_level(spec);
     set_default(spec, &["enableServiceLinks"], true);
+    // Once there were pods with a negative one.
+    if meta::i64_at(spec, &["terminationGracePeriodSeconds"]).is_some_and(|n| n < 0) {
+        meta::set(spec, &["terminationGracePeriodSeconds"], 1.into());
+    }
+    // Of pods, not of templates.
+    if meta::bool_at(spec, &["hostNetwork"]) {
+        for list in ["containers", "initContainers"] {
+            for p in list_mut(spec, &[list]).flat_map(|c| list_mut(c, &["ports"])) {
+                if let Some(port) = p.get("containerPort").and_then(Value::as_i64).filter(|p| *p != 0) {
+                    default_int(p, "hostPort", port);
+                }
+            }
+        }
+    }
+
     // The first of the addresses has a field of its own from before there could be two.
     if !meta::str_at(obj, &["status", "podIP"]).is_empty() && meta::list_at(obj, &["status", "podIPs"]).is_empty() {
         let ip = meta::str_at(obj, &["status", "podIP"]).to_owned();

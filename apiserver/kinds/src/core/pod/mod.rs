@@ -35,6 +35,14 @@ impl Options<'_> {
     pub fn creating(&self) -> bool {
         self.old.is_none()
     }
+    /// Huge pages come in whole pages, unless the stored pod has them otherwise.
+    pub fn whole_huge_pages(&self) -> bool {
+        self.old.is_none_or(|o| !resources::has_broken_huge_pages(o))
+    }
+    /// Neither of these fields of the spec differs from the stored one's.
+    pub fn unchanged(&self, spec: At, fields: &[&str]) -> bool {
+        self.old.is_some_and(|o| fields.iter().all(|f| crate::at::same_at(spec.v, o, &[f])))
+    }
 }
 
 const MIRROR: &str = "kubernetes.io/config.mirror";

@@ -2,7 +2,7 @@
 
 use crate::at::At;
 use crate::{check, selectors};
-use machinery::field::{Error, ErrorList};
+use machinery::field::{Error, ErrorList, ErrorType};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -102,11 +102,10 @@ pub fn tolerations(at: At, e: &mut ErrorList) {
                     operator.invalid_value(e, value.str(), "value must be empty when `operator` is 'Exists'");
                 }
             }
+            // Numeric comparison is a feature that is off.
             "Lt" | "Gt" => {
-                value.check(e, check::decimal_integer);
-                if value.str().parse::<i64>().is_err() {
-                    value.invalid_str(e, format!("strconv.ParseInt: parsing {:?}: invalid syntax", value.str()));
-                }
+                let quoted = "supported values: \"Equal\", \"Exists\", \"Lt\", \"Gt\"";
+                e.push(Error::new(ErrorType::NotSupported, &operator.path(), operator.str(), quoted));
             }
             _ => operator.not_supported(e, &["Equal", "Exists"]),
         }

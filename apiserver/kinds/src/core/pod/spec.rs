@@ -79,7 +79,7 @@ pub fn pod_spec(spec: At, e: &mut ErrorList, o: &Options) {
     spec.get("restartPolicy").need_one_of_in_order(e, &["Always", "OnFailure", "Never"]);
     spec.get("dnsPolicy").need_one_of_in_order(e, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
     selectors::labels(spec.get("nodeSelector"), e);
-    security::pod(spec, e, o.creating());
+    security::pod(spec, e, !o.unchanged(spec, &["hostNetwork", "hostIPC", "securityContext"]));
     scheduling::affinity(spec.get("affinity"), e, !unchanged("affinity"));
     dns_config(spec, e);
     for g in spec.get("readinessGates").items() {
@@ -172,7 +172,7 @@ fn pod_resources(spec: At, e: &mut ErrorList, o: &Options) {
     if at.has("claims") {
         at.get("claims").forbidden(e, "claims may not be set for Resources at pod-level");
     }
-    resources::requirements(at, e, resources::pod_resource_name, &[], o.creating());
+    resources::requirements(at, e, resources::pod_resource_name, &[], o.whole_huge_pages());
     for (list, huge_only) in [("requests", false), ("limits", true)] {
         for (name, sum) in resources::aggregate(spec.v, list) {
             if huge_only && !resources::is_huge_page(&name) {

@@ -63,9 +63,12 @@ pub fn spec(obj: &Value, old: &Value, e: &mut ErrorList) {
         _ => {}
     }
     only_added_tolerations(at.get("tolerations"), old_spec, e);
-    for g in at.get("schedulingGates").items() {
+    let gates: Vec<At> = at.get("schedulingGates").items().collect();
+    for (i, g) in gates.iter().enumerate() {
         let name = g.get("name").str();
-        if !meta::list_at(old_spec, &["schedulingGates"]).iter().any(|o| meta::str_at(o, &["name"]) == name) {
+        // A name that comes twice is reported where it comes last.
+        let again = gates[i + 1..].iter().any(|x| x.get("name").str() == name);
+        if !again && !meta::list_at(old_spec, &["schedulingGates"]).iter().any(|o| meta::str_at(o, &["name"]) == name) {
             g.get("name").forbidden(e, format!("only deletion is allowed, but found new scheduling gate '{name}'"));
         }
     }
