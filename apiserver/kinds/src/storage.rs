@@ -58,7 +58,8 @@ pub static STORAGE_CLASS: Rules = Rules {
 
 fn provisioner(at: At, e: &mut ErrorList) {
     if at.need(e, "") {
-        at.messages(e, check::qualified_name(&at.str().to_lowercase()));
+        let name = at.str().to_lowercase();
+        at.messages_for(e, &name, check::qualified_name(&name));
     }
 }
 

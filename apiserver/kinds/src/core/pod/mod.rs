@@ -219,6 +219,7 @@ impl Strategy for Pod {
         let mut e = ErrorList::new();
         validate_pod(obj, None, &mut e);
         let spec = At::root(obj).get("spec");
+        security::seccomp_annotations(At::root(obj).at(&["metadata", "annotations"]), spec, &mut e);
         if !spec.get("ephemeralContainers").is_empty() {
             spec.get("ephemeralContainers").forbidden(&mut e, "cannot be set on create");
         }

@@ -35,6 +35,32 @@ fn seccomp(at: At, e: &mut ErrorList) {
     }
 }
 
+/// Where the annotation that seccomp once was is still there, it says what the field says.
+pub fn seccomp_annotations(annotations: At, spec: At, e: &mut ErrorList) {
+    let compare = |key: &str, at: At, e: &mut ErrorList| {
+        let Some(text) = annotations.v.get(key).and_then(Value::as_str) else { return };
+        let (kind, profile) = (at.get("type"), at.get("localhostProfile"));
+        let matches = match kind.str() {
+            "Unconfined" => text == "unconfined",
+            "RuntimeDefault" => text == "runtime/default" || text == "docker/default",
+            "Localhost" => match text.strip_prefix("localhost/") {
+                Some(p) if profile.present() && p == profile.str() => true,
+                Some(_) => return profile.forbidden(e, "seccomp profile in annotation and field must match"),
+                None => false,
+            },
+            _ => true,
+        };
+        if !matches {
+            kind.forbidden(e, "seccomp type in annotation and field must match");
+        }
+    };
+    compare("seccomp.security.alpha.kubernetes.io/pod", spec.at(&["securityContext", "seccompProfile"]), e);
+    for c in all_containers(spec) {
+        let key = format!("container.seccomp.security.alpha.kubernetes.io/{}", c.get("name").str());
+        compare(&key, c.at(&["securityContext", "seccompProfile"]), e);
+    }
+}
+
 pub fn app_armor(at: At, e: &mut ErrorList) {
     if !at.present() {
         return;

@@ -15,6 +15,7 @@ pub fn template(t: At, e: &mut ErrorList, old: Option<&Value>) {
     annotations(t.get("annotations").with(notes.v), t.get("spec"), e);
     let options = Options { is_pod: false, old: old.map(|o| crate::at::value_at(o, &["spec"])), pod_name: "", static_pod: false };
     pod_spec(t.get("spec"), e, &options);
+    security::seccomp_annotations(notes, t.get("spec"), e);
     if !t.at(&["spec", "ephemeralContainers"]).is_empty() {
         t.at(&["spec", "ephemeralContainers"]).forbidden(e, "ephemeral containers not allowed in pod template");
     }

@@ -321,7 +321,10 @@ pub fn field_ref(at: At, e: &mut ErrorList, allowed: &[&str]) {
         return path.invalid(e, format!("error converting fieldPath: unsupported pod version: {}", at.get("apiVersion").str()));
     }
     match split_subscript(path.str()) {
-        ("metadata.annotations", Some(key)) => at.messages_for(e, key, check::qualified_name(&key.to_lowercase())),
+        ("metadata.annotations", Some(key)) => {
+            let key = key.to_lowercase();
+            at.messages_for(e, &key, check::qualified_name(&key));
+        }
         ("metadata.labels", Some(key)) => at.messages_for(e, key, check::qualified_name(key)),
         (p, Some(_)) => path.invalid(e, format!("error converting fieldPath: field label does not support subscript: {p}")),
         (p, None) => {
@@ -460,7 +463,8 @@ pub fn csi_driver_name(at: At, e: &mut ErrorList) {
     if at.len() > 63 {
         at.too_long(e, 63);
     }
-    at.messages(e, check::dns1123_subdomain(&at.str().to_lowercase()));
+    let name = at.str().to_lowercase();
+    at.messages_for(e, &name, check::dns1123_subdomain(&name));
 }
 
 fn csi(s: At, e: &mut ErrorList) {
