@@ -52,6 +52,10 @@ pub async fn route(
     if !allowed {
         return Err(respond::generic(405));
     }
+    refuse_unbuilt(entry, verb)?;
+    if let Some(what) = deprecated(entry) {
+        cx.warn(what);
+    }
     if let Some(r) = subresources::virtual_resource(server, cx, entry, request_body).await? {
         return match r {
             subresources::Virtual::Answer(a) => Ok(a),
@@ -59,6 +63,30 @@ pub async fn route(
         };
     }
     Err(respond::generic(405))
+}
+
+/// Kinds that change what the server does, by parts that are not built: storing them would promise what nobody keeps.
+fn refuse_unbuilt(entry: &Entry, verb: &str) -> Result<(), Status> {
+    let what = match (&*entry.row.group, &*entry.row.resource) {
+        ("apiextensions.k8s.io", _) => "custom resources are",
+        ("apiregistration.k8s.io", _) => "aggregation of other API servers is",
+        ("admissionregistration.k8s.io", r) if r.contains("webhook") => "admission webhooks are",
+        ("admissionregistration.k8s.io", _) => "admission policies are",
+        _ => return Ok(()),
+    };
+    if matches!(verb, "create" | "update" | "patch") {
+        return Err(Status::new(
+            501,
+            "NotImplemented",
+            format!("{what} not built into this server: {} can't be written", entry.gr()),
+        ));
+    }
+    Ok(())
+}
+
+/// Upstream's warning for kinds that have a successor.
+fn deprecated(entry: &Entry) -> Option<&'static str> {
+    entry.is("", "endpoints").then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
 }
 
 async fn resource(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>, request_body: Body) -> Result<Response<Body>, Status> {

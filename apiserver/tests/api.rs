@@ -342,3 +342,47 @@ async fn hostile_input_is_an_answer() {
     }
     let _ = Arc::new(s);
 }
+
+/// A pod on a node is deleted gracefully; evictions ask the budget first.
+#[tokio::test]
+async fn pods_go_gracefully() {
+    let s = Server::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |name: &str| {
+        json!({"metadata": {"name": name, "labels": {"app": "a"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}], "terminationGracePeriodSeconds": 7}})
+    };
+    for n in ["p", "q"] {
+        let (code, v) = s.json("POST", pods, &pod(n)).await;
+        assert_eq!(code, 201, "{v}");
+        let binding = json!({"metadata": {"name": n}, "target": {"kind": "Node", "name": "n1"}});
+        assert_eq!(s.json("POST", &format!("{pods}/{n}/binding"), &binding).await.0, 201);
+        let (code, v) = s.json("POST", &format!("{pods}/{n}/binding"), &binding).await;
+        assert_eq!(code, 409, "{v}");
+        let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}).to_string();
+        let uri = format!("{pods}/{n}/status");
+        assert_eq!(s.send("PATCH", &uri, "application/strategic-merge-patch+json", status).await.0, 200);
+    }
+    let (_, v) = s.send("DELETE", &format!("{pods}/p"), "", "").await;
+    assert_eq!((&v["metadata"]["deletionGracePeriodSeconds"], &v["spec"]["nodeName"]), (&json!(7), &json!("n1")), "{v}");
+    assert_eq!(s.get(&format!("{pods}/p")).await.0, 200, "the kubelet has the last word");
+    let (code, _) = s.send("DELETE", &format!("{pods}/p?gracePeriodSeconds=0"), "", "").await;
+    assert_eq!((code, s.get(&format!("{pods}/p")).await.0), (200, 404));
+
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "a"}}}});
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    assert_eq!(s.json("POST", budgets, &budget).await.0, 201);
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "q"}});
+    let (code, v) = s.json("POST", &format!("{pods}/q/eviction"), &eviction).await;
+    assert_eq!((code, v["reason"].as_str()), (429, Some("TooManyRequests")), "{v}");
+    assert_eq!(s.send("DELETE", &format!("{budgets}/b"), "", "").await.0, 200);
+    assert_eq!(s.json("POST", &format!("{pods}/q/eviction"), &eviction).await.0, 201);
+    assert!(s.get(&format!("{pods}/q")).await.1["metadata"]["deletionTimestamp"].is_string());
+}
+
+#[tokio::test]
+async fn what_is_not_built_says_so() {
+    let s = Server::start().await;
+    let (code, v) = s.json("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &json!({})).await;
+    assert_eq!((code, v["reason"].as_str()), (501, Some("NotImplemented")), "{v}");
+}

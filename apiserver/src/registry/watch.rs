@@ -49,13 +49,14 @@ pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> R
     let shape = match accept.transform {
         Some(Transform::Table) => Shape::Table { include: table::include(cx)?, headers: true },
         Some(_) => Shape::Partial,
-        None if entry.converts() || accept.pretty => Shape::Tree,
+        None if entry.converts() || accept.pretty || accept.format == Format::Protobuf => Shape::Tree,
         None => Shape::Shared,
     };
-    // Events have no YAML or protobuf stream of their own here: JSON lines, as the content type says.
+    // Upstream has no YAML stream either.
     if accept.format == Format::Yaml {
-        return Err(crate::http::negotiate::not_acceptable(&[Format::Json]));
+        return Err(crate::http::negotiate::not_acceptable(&[Format::Json, Format::Protobuf]));
     }
+    let protobuf = accept.format == Format::Protobuf;
     let stream = Stream {
         watcher,
         entry: entry.clone(),
@@ -63,6 +64,7 @@ pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> R
         deadline: tokio::time::Instant::now() + timeout,
         shutdown: server.shutdown.clone(),
         ended: false,
+        protobuf,
         _gauge: Gauge::new(server.clone()),
     };
     let body = StreamBody::new(futures::stream::unfold(stream, |mut s| async move {
@@ -70,7 +72,8 @@ pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> R
         Some((Ok::<_, BoxError>(Frame::data(bytes)), s))
     }));
     let mut r = Response::new(body.boxed_unsync());
-    r.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    let content_type = if protobuf { "application/vnd.kubernetes.protobuf;stream=watch" } else { "application/json" };
+    r.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     *r.status_mut() = StatusCode::OK;
     Ok(r)
 }
@@ -110,6 +113,8 @@ struct Stream {
     deadline: tokio::time::Instant,
     shutdown: CancellationToken,
     ended: bool,
+    /// Events are framed protobuf messages instead of lines of JSON.
+    protobuf: bool,
     _gauge: Gauge,
 }
 
@@ -150,7 +155,7 @@ impl Stream {
             WatchEvent::Object(e) => match &self.shape {
                 Shape::Shared => e.frame().clone(),
                 _ => match self.object(&e.object) {
-                    Ok(v) => line(e.kind.as_str(), &v),
+                    Ok(v) => self.line(e.kind.as_str(), &v),
                     Err(s) => self.error(&s),
                 },
             },
@@ -166,7 +171,7 @@ impl Stream {
                     Shape::Partial => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": m}),
                     _ => json!({"kind": self.entry.gvk.kind, "apiVersion": self.entry.api_version(), "metadata": m}),
                 };
-                line("BOOKMARK", &v)
+                self.line("BOOKMARK", &v)
             }
             WatchEvent::Error(s) => self.error(&s),
         }
@@ -188,10 +193,21 @@ impl Stream {
 
     fn error(&mut self, s: &Status) -> Bytes {
         self.ended = true;
-        line("ERROR", &s.to_value())
+        self.line("ERROR", &s.to_value())
     }
-}
 
-fn line(kind: &str, object: &Value) -> Bytes {
-    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
+    fn line(&mut self, kind: &str, object: &Value) -> Bytes {
+        if !self.protobuf {
+            return format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into();
+        }
+        match super::protobuf::encode(object) {
+            Ok(bytes) => schema::proto::Codec::watch_frame(kind, &bytes).into(),
+            // No protobuf form: the stream ends, and the client comes back asking for less.
+            Err(error) => {
+                tracing::warn!(kind = self.entry.gvk.kind, error, "an event has no protobuf form");
+                self.ended = true;
+                Bytes::new()
+            }
+        }
+    }
 }

@@ -139,6 +139,15 @@ pub async fn stream(
     if !matches!(cx.method, Method::GET | Method::POST) {
         return Err(respond::generic(405));
     }
+    // A WebSocket comes by GET, yet it is no mere reading.
+    if cx.method == Method::GET {
+        let info = &cx.info;
+        let mut attrs =
+            auth::Attributes::resource(&cx.user, "create", "", "pods", &info.namespace, &info.name).with_subresource(what);
+        attrs.version = info.version.clone();
+        attrs.path = info.path.clone();
+        auth::authz::check(&*server.authorizer, &attrs).await?;
+    }
     let pod = super::current(cx, entry).await?;
     let kind = match what {
         "exec" => "PodExecOptions",

@@ -116,6 +116,10 @@ impl Authorizer for Privileged {
     async fn authorize(&self, attrs: &Attributes) -> Verdict {
         if attrs.user.in_group(crate::user::MASTERS) { Verdict::allow("") } else { Verdict::no_opinion("") }
     }
+    async fn rules_for(&self, user: &UserInfo, _namespace: &str) -> RuleSet {
+        let all = user.in_group(crate::user::MASTERS);
+        RuleSet { rules: all.then(|| Arc::new(crate::rbac::Rule::everything())).into_iter().collect(), ..RuleSet::default() }
+    }
 }
 
 /// Allows everything (`--authorization-mode=AlwaysAllow`).
