@@ -204,3 +204,77 @@ fn plan_init(pod: &Pod, record: &PodRecord, probes: &Results, a: &mut Actions) -
     a.init_to_start.reverse();
     initialized
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::container::{HASH, container_hash};
+    use super::*;
+    use cri::v1 as api;
+    use serde_json::json;
+
+    fn record(pod: &Pod, sandbox_ready: bool, containers: &[(&str, ContainerState, i32)]) -> PodRecord {
+        let state = if sandbox_ready { api::PodSandboxState::SandboxReady } else { api::PodSandboxState::SandboxNotready };
+        let sandbox = api::PodSandboxStatus {
+            id: "s".into(),
+            state: state as i32,
+            metadata: Some(Default::default()),
+            network: Some(api::PodSandboxNetworkStatus { ip: "10.0.0.1".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let containers = containers.iter().map(|(name, state, exit_code)| {
+            let hash = spec::find_container(pod, name).map(|c| container_hash(&c)).unwrap_or_default();
+            ContainerStatus {
+                id: format!("id-{name}"),
+                metadata: Some(api::ContainerMetadata { name: (*name).into(), attempt: 0 }),
+                state: *state as i32,
+                exit_code: *exit_code,
+                annotations: [(HASH.to_owned(), hash)].into(),
+                ..Default::default()
+            }
+        });
+        PodRecord { sandboxes: vec![sandbox], containers: containers.collect() }
+    }
+
+    /// Case, restart policy, sandbox ready, containers there, probe that failed; wanted: kill pod, new sandbox, init, regular, killed.
+    type Case<'a> = (
+        &'a str,
+        &'a str,
+        bool,
+        &'a [(&'a str, ContainerState, i32)],
+        Option<(&'a str, ProbeKind)>,
+        (bool, bool, &'a [usize], &'a [usize], usize),
+    );
+
+    #[test]
+    fn plans() {
+        use ContainerState::{ContainerExited as Exited, ContainerRunning as Running};
+        let all = [("side", Running, 0), ("init", Exited, 0), ("a", Running, 0), ("b", Running, 0)];
+        let cases: &[Case<'_>] = &[
+            ("nothing yet: first init container", "Always", true, &[], None, (false, false, &[0], &[], 0)),
+            ("init done: sidecar", "Always", true, &[("init", Exited, 0)], None, (false, false, &[1], &[], 0)),
+            ("init failed", "Always", true, &[("init", Exited, 1)], None, (false, false, &[0], &[], 0)),
+            ("init failed for good", "Never", true, &[("init", Exited, 1)], None, (true, false, &[], &[], 0)),
+            ("initialized", "Always", true, &all[..2], None, (false, false, &[], &[0, 1], 0)),
+            ("all run", "Always", true, &all, None, (false, false, &[], &[], 0)),
+            ("one ended", "OnFailure", true, &[all[0], all[1], ("a", Exited, 1), all[3]], None, (false, false, &[], &[0], 0)),
+            ("all over", "Never", true, &[all[0], all[1], ("a", Exited, 0), ("b", Exited, 1)], None, (true, false, &[], &[], 0)),
+            ("liveness", "Always", true, &all, Some(("id-a", ProbeKind::Liveness)), (false, false, &[], &[0], 1)),
+            ("liveness, never restarted", "Never", true, &all, Some(("id-a", ProbeKind::Liveness)), (false, false, &[], &[], 1)),
+            ("sandbox died", "Always", false, &all, None, (true, true, &[0], &[], 0)),
+            ("sandbox died, never restarted", "Never", false, &all, None, (true, false, &[], &[], 0)),
+        ];
+        for (name, policy, ready, there, failed, want) in cases {
+            let pod: Pod = serde_json::from_value(json!({"spec": {"restartPolicy": policy,
+                "initContainers": [{"name": "init"}, {"name": "side", "restartPolicy": "Always"}],
+                "containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]}}))
+            .expect("pod");
+            let probes = Results::default();
+            if let Some((id, kind)) = failed {
+                probes.set(id, *kind, Verdict::Failure);
+            }
+            let got = compute(&pod, &record(&pod, *ready, there), &probes);
+            let got = (got.kill_pod, got.create_sandbox, &got.init_to_start[..], &got.containers_to_start[..], got.to_kill.len());
+            assert_eq!(got, *want, "{name}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ pub mod hooks;
 pub mod hosts;
 mod kill;
 mod mounts;
+mod resize;
 pub mod resources;
 pub mod sandbox;
 pub mod security;

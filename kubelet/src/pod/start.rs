@@ -87,8 +87,11 @@ impl Worker {
         let now = self.ctx.clock.now();
         if let Some(left) = self.backoff.remaining(&key, finished, now) {
             let text = pod_text(pod);
-            let message = format!("Back-off restarting failed container {} in pod {text}", c.name);
-            self.ctx.container_event(pod, c, EventType::Warning, "BackOff", message);
+            // Once per back-off, however often the pod is looked at meanwhile.
+            if self.failures.get(&c.name).is_none_or(|(reason, _)| reason != "CrashLoopBackOff") {
+                let message = format!("Back-off restarting failed container {} in pod {text}", c.name);
+                self.ctx.container_event(pod, c, EventType::Warning, "BackOff", message);
+            }
             let delay = images::go_millis(self.backoff.delay(&key));
             return Some(NotStarted {
                 reason: "CrashLoopBackOff".into(),

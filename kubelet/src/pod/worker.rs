@@ -14,6 +14,7 @@ use client::{DeleteOptions, EventType, Object};
 use cri::v1::ContainerState;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -99,7 +100,8 @@ pub struct Worker {
     pub(super) failed: bool,
     retries: u32,
     wake_at: Option<Instant>,
-    volumes_stale: bool,
+    /// Resources last given to a container, by its ID.
+    pub(super) given: HashMap<String, cri::v1::LinuxContainerResources>,
 }
 
 /// Starts the worker of a pod; `finished` is called at its end, when nothing of the pod is left on the node.
@@ -127,7 +129,7 @@ pub fn spawn(ctx: Arc<Context>, pod: Arc<Pod>, finished: impl FnOnce() + Send + 
         failed: false,
         retries: 0,
         wake_at: None,
-        volumes_stale: true,
+        given: HashMap::new(),
     };
     tokio::spawn(async move {
         worker.run().await;
@@ -190,8 +192,8 @@ impl Worker {
     /// Until something happens or a timer is due.
     async fn sleep(&mut self) {
         if self.failed {
-            // Failures without a time of their own: half a second, doubling to half a minute.
-            self.wake_in(Duration::from_millis(500 << self.retries.min(6)));
+            // Failures without a time of their own: a second, doubling to a quarter of a minute.
+            self.wake_in(Duration::from_secs(1 << self.retries.min(4)));
             self.retries += 1;
         } else {
             self.retries = 0;
@@ -234,6 +236,7 @@ impl Worker {
         if !self.sync_volumes(pod).await {
             return false;
         }
+        self.resize(pod).await;
         let plan = actions::compute(pod, &self.record, &self.ctx.probe_results);
         self.carry_out(pod, &plan).await;
         self.publish(pod, false, None)
@@ -249,7 +252,9 @@ impl Worker {
             self.wake_in(Duration::try_from(left).unwrap_or_default());
             return None;
         }
-        Some(("DeadlineExceeded".into(), "Pod was active on the node longer than the specified deadline".into()))
+        let message = "Pod was active on the node longer than the specified deadline";
+        self.ctx.pod_event(pod, EventType::Normal, "DeadlineExceeded", message);
+        Some(("DeadlineExceeded".into(), message.into()))
     }
 
     async fn sync_volumes(&mut self, pod: &Pod) -> bool {
@@ -268,7 +273,6 @@ impl Worker {
                 if let Some(d) = renewal {
                     self.wake_in(d);
                 }
-                self.volumes_stale = false;
                 true
             }
             Err(errors) => {
@@ -354,7 +358,7 @@ impl Worker {
         }
     }
 
-    async fn reread(&mut self, id: &str) {
+    pub(super) async fn reread(&mut self, id: &str) {
         if let Ok(s) = self.ctx.runtime.container_status(id).await
             && let Some(have) = self.record.containers.iter_mut().find(|c| c.id == id)
         {
@@ -373,7 +377,7 @@ impl Worker {
 
     /// Keeps one dead container per name, and no dead sandbox besides the newest.
     async fn collect_garbage(&mut self, pod: &Pod) {
-        let mut seen = std::collections::HashMap::new();
+        let mut seen = HashMap::new();
         let mut extra = Vec::new();
         for s in &self.record.containers {
             let dead = s.state() == ContainerState::ContainerExited;

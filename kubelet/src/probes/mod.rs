@@ -157,7 +157,9 @@ impl Run {
                 tokio::time::sleep(Duration::from_millis(*ms)).await;
                 continue;
             }
-            if outcome.verdict == Verdict::Failure {
+            // A container that is over cannot be probed: that is no news.
+            let over = outcome.errored && outcome.output.contains("CONTAINER_EXITED");
+            if outcome.verdict == Verdict::Failure && !over {
                 let what = self.kind.name();
                 let message = if outcome.errored {
                     format!("{what} probe errored and resulted in unknown state: {}", outcome.output)

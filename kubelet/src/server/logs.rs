@@ -3,12 +3,13 @@
 use super::{Answer, Body, Query, Service, text};
 use crate::logs::read;
 use crate::pod::spec;
-use cri::v1::{ContainerState, ContainerStatus};
+use cri::v1::ContainerState as RuntimeState;
 use futures::StreamExt;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus};
 use tokio::sync::mpsc;
 
 fn options(query: &Query, now: Timestamp) -> Result<read::Options, String> {
@@ -33,6 +34,34 @@ fn options(query: &Query, now: Timestamp) -> Result<read::Options, String> {
     })
 }
 
+/// The container ID whose log is meant (upstream validateContainerLogStatus).
+fn chosen(status: Option<&ContainerStatus>, pod: &str, container: &str, previous: bool) -> Result<String, String> {
+    let unavailable = || format!("container {container:?} in pod {pod:?} is not available");
+    let s = status.ok_or_else(unavailable)?;
+    let state = s.state.as_ref();
+    let ended = |s: Option<&ContainerState>| s?.terminated.as_ref()?.container_id.clone().filter(|i| !i.is_empty());
+    let last = ended(s.last_state.as_ref());
+    if previous {
+        return last.ok_or_else(|| format!("previous terminated container {container:?} in pod {pod:?} not found"));
+    }
+    if state.is_some_and(|s| s.running.is_some()) {
+        return s.container_id.clone().ok_or_else(unavailable);
+    }
+    if let Some(id) = ended(state).or(last) {
+        return Ok(id);
+    }
+    if state.is_some_and(|s| s.terminated.is_some()) {
+        return Err(format!("container {container:?} in pod {pod:?} is terminated"));
+    }
+    let why = match state.and_then(|s| s.waiting.as_ref()).and_then(|w| w.reason.as_deref()) {
+        Some("ErrImagePull") => "image can't be pulled",
+        Some("ImagePullBackOff") => "trying and failing to pull image",
+        Some(reason) => reason,
+        None => return Err(unavailable()),
+    };
+    Err(format!("container {container:?} in pod {pod:?} is waiting to start: {why}"))
+}
+
 pub async fn serve(service: &Service, ns: &str, pod: &str, container: &str, query: &Query) -> Answer {
     let options = match options(query, service.ctx.clock.now()) {
         Ok(o) => o,
@@ -45,37 +74,20 @@ pub async fn serve(service: &Service, ns: &str, pod: &str, container: &str, quer
         return text(StatusCode::NOT_FOUND, format!("container {container:?} not found in pod {pod:?}\n"));
     }
     let view = handle.view();
-    let mut found = view.record.containers.iter().filter(|s| spec::container_name(s) == container);
-    let chosen: Option<&ContainerStatus> = if query.truth("previous") {
-        // The newest that is over, besides the one that is current.
-        found.next();
-        let Some(s) = found.find(|s| s.state() == ContainerState::ContainerExited) else {
-            let m = format!("previous terminated container {container:?} in pod {pod:?} not found");
-            return text(StatusCode::BAD_REQUEST, m);
-        };
-        Some(s)
-    } else {
-        found.find(|s| matches!(s.state(), ContainerState::ContainerRunning | ContainerState::ContainerExited))
+    let statuses = view.status.container_statuses.iter().chain(&view.status.init_container_statuses);
+    let status = statuses.chain(&view.status.ephemeral_container_statuses).flatten().find(|s| s.name == container);
+    let id = match chosen(status, pod, container, query.truth("previous")) {
+        Ok(id) => id,
+        Err(why) => return text(StatusCode::BAD_REQUEST, why),
     };
-    let Some(s) = chosen else {
-        let statuses = view.status.container_statuses.iter().chain(&view.status.init_container_statuses);
-        let status = statuses.chain(&view.status.ephemeral_container_statuses).flatten().find(|s| s.name == container);
-        let reason = status.and_then(|s| s.state.as_ref()).and_then(|s| s.waiting.as_ref()).and_then(|w| w.reason.clone());
-        let why = match reason.as_deref() {
-            Some(r @ ("ErrImagePull" | "ImagePullBackOff")) => {
-                let what = if r == "ErrImagePull" { "image can't be pulled" } else { "trying and failing to pull image" };
-                format!("container {container:?} in pod {pod:?} is waiting to start: {what}")
-            }
-            Some(r) => format!("container {container:?} in pod {pod:?} is waiting to start: {r}"),
-            None => format!("container {container:?} in pod {pod:?} is not available"),
-        };
-        return text(StatusCode::BAD_REQUEST, why);
+    let Some(s) = view.record.containers.iter().find(|s| id.ends_with(&s.id)) else {
+        return text(StatusCode::OK, format!("unable to retrieve container logs for {id}"));
     };
     let (id, path) = (s.id.clone(), s.log_path.clone().into());
-    let over = s.state() == ContainerState::ContainerExited;
+    let over = s.state() == RuntimeState::ContainerExited;
     let ended = move || {
         let record = handle.view().record;
-        over || record.containers.iter().find(|c| c.id == id).is_none_or(|c| c.state() == ContainerState::ContainerExited)
+        over || record.containers.iter().find(|c| c.id == id).is_none_or(|c| c.state() == RuntimeState::ContainerExited)
     };
     let (tx, rx) = mpsc::channel(64);
     tokio::spawn(async move {
