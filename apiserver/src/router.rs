@@ -2,7 +2,7 @@
 
 use crate::context::RequestCx;
 use crate::http::body::Body;
-use crate::http::{Format, negotiate, respond};
+use crate::http::{Format, negotiate, respond, websocket};
 use crate::resources::Entry;
 use crate::server::Inner;
 use crate::{registry, subresources, version};
@@ -57,9 +57,13 @@ pub async fn route(
         cx.warn(what);
     }
     if let Some(r) = subresources::virtual_resource(server, cx, entry, request_body).await? {
-        return match r {
-            subresources::Virtual::Answer(a) => Ok(a),
-            subresources::Virtual::NotVirtual(b) => resource(server, cx, entry, b).await,
+        let answer = match r {
+            subresources::Virtual::Answer(a) => a,
+            subresources::Virtual::NotVirtual(b) => resource(server, cx, entry, b).await?,
+        };
+        return match upgrade {
+            Some(u) if verb == "watch" && websocket::wanted(&cx.headers) => websocket::switch(u, &cx.headers, answer, true),
+            _ => Ok(answer),
         };
     }
     Err(respond::generic(405))

@@ -32,10 +32,20 @@ pub async fn run(server: &Arc<Inner>) -> Result<(), Status> {
     }
     policy::reconcile(server).await?;
     authentication_config(server).await?;
+    token_tracking(server).await?;
     kubernetes_service::reconcile(server).await?;
     server.health.bootstrapped.store(true, Ordering::Relaxed);
     kubernetes_service::keep(server.clone());
     Ok(())
+}
+
+/// Since when the use of secret-based tokens is tracked; the controller that cleans up unused ones asks.
+async fn token_tracking(server: &Arc<Inner>) -> Result<(), Status> {
+    let today = crate::registry::metadata::now().split('T').next().unwrap_or("").to_owned();
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "kube-apiserver-legacy-service-account-token-tracking", "namespace": "kube-system"},
+        "data": {"since": today}});
+    store_new(server, "", "configmaps", map).await.map(|_| ())
 }
 
 /// How extension API servers verify clients that this server vouches for.

@@ -14,7 +14,7 @@ pub use reviews::{Virtual, virtual_resource};
 
 use crate::context::RequestCx;
 use crate::http::body::Body;
-use crate::http::respond;
+use crate::http::{respond, websocket};
 use crate::registry;
 use crate::resources::Entry;
 use crate::server::Inner;
@@ -48,7 +48,13 @@ pub async fn route(
         (_, "scale") => scale::serve(server, cx, entry, body).await,
         ("pods", "binding") => binding::serve(server, cx, entry, body).await,
         ("pods", "eviction") => eviction::serve(server, cx, entry, body).await,
-        ("pods", "log") => pod_streams::log(server, cx, entry).await,
+        ("pods", "log") => {
+            let answer = pod_streams::log(server, cx, entry).await?;
+            match upgrade {
+                Some(u) if websocket::wanted(&cx.headers) => websocket::switch(u, &cx.headers, answer, false),
+                _ => Ok(answer),
+            }
+        }
         ("pods", "exec" | "attach" | "portforward") => pod_streams::stream(server, cx, entry, body, upgrade).await,
         ("pods" | "services" | "nodes", "proxy") => proxy::serve(server, cx, entry, uri, body, upgrade).await,
         ("serviceaccounts", "token") => reviews::token(server, cx, body).await,
