@@ -79,6 +79,8 @@ impl<K: Object> ObjectCache<K> {
 async fn follow<K: Object>(client: Client, key: (String, String), tx: watch::Sender<State<K>>, entries: Entries<K>, wake: Wake) {
     let (namespace, name) = &key;
     let mut delay = Duration::from_millis(250);
+    // The API server may learn a moment after this node that a pod here refers to the object.
+    let mut patience = (0..6).map(|n| Duration::from_millis(10 << n));
     let publish = |state: State<K>| {
         let first = matches!(*tx.borrow(), State::Pending);
         tx.send_replace(state);
@@ -105,6 +107,12 @@ async fn follow<K: Object>(client: Client, key: (String, String), tx: watch::Sen
                 list.resource_version
             }
             Err(e) => {
+                if e.is_forbidden()
+                    && let Some(wait) = patience.next()
+                {
+                    tokio::time::sleep(wait).await;
+                    continue;
+                }
                 if !matches!(*tx.borrow(), State::Found(_)) {
                     publish(State::Failed(e.to_string()));
                 }

@@ -64,7 +64,17 @@ async fn request(ctx: &Context, pod: &Pod, audience: &str, seconds: i64) -> Resu
     });
     let path = format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", pod.namespace());
     let fail = |why: String| format!("failed to fetch token: {why}");
-    let answer = ctx.client.post_path(&path, &body).await.map_err(|e| fail(e.to_string()))?;
+    // The API server may learn a moment after this node that the pod was bound to it.
+    let mut patience = (0..6).map(|n| Duration::from_millis(10 << n));
+    let answer = loop {
+        match ctx.client.post_path(&path, &body).await {
+            Ok(a) => break a,
+            Err(e) => match patience.next().filter(|_| e.is_forbidden()) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(fail(e.to_string())),
+            },
+        }
+    };
     let text = |k: &str| answer["status"][k].as_str().unwrap_or("").to_owned();
     let value = text("token");
     let expires: Timestamp = text("expirationTimestamp").parse().map_err(|e| fail(format!("{e}")))?;
