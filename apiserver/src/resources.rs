@@ -50,10 +50,13 @@ impl Entry {
     }
 }
 
+/// Group, version and resource.
+type Path = (Box<str>, Box<str>, Box<str>);
+
 /// All entries, and what discovery says of them.
 pub struct Table {
     entries: Vec<Arc<Entry>>,
-    by_path: HashMap<(Box<str>, Box<str>, Box<str>), usize>,
+    by_path: HashMap<Path, usize>,
     pub discovery: crate::discovery::Documents,
 }
 

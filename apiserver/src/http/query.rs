@@ -49,7 +49,8 @@ impl Query {
 
 /// Percent-decodes; bytes that are no UTF-8 become the replacement character.
 pub fn decode(s: &str, plus_is_space: bool) -> String {
-    if !s.contains('%') && !(plus_is_space && s.contains('+')) {
+    let plain = |b: u8| b != b'%' && (b != b'+' || !plus_is_space);
+    if s.bytes().all(plain) {
         return s.to_owned();
     }
     let bytes = s.as_bytes();
@@ -58,7 +59,7 @@ pub fn decode(s: &str, plus_is_space: bool) -> String {
     while i < bytes.len() {
         let hex = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
         match bytes[i] {
-            b'%' if i + 2 < bytes.len() || i + 2 == bytes.len() - 1 => match (hex(bytes[i + 1]), hex(bytes[i + 2])) {
+            b'%' if i + 2 < bytes.len() => match (hex(bytes[i + 1]), hex(bytes[i + 2])) {
                 (Some(h), Some(l)) => {
                     out.push(h * 16 + l);
                     i += 3;

@@ -111,6 +111,7 @@ pub async fn delete_one(
         let verdict = &verdict;
         async move {
             let old = old.unwrap_or(Value::Null);
+            *verdict.lock() = (Verdict::Now, Value::Null);
             check_preconditions(entry, &old, opts)?;
             admit(server, cx, entry, namespace, name, &old, opts).await?;
             let (what, new) = judge(entry, &old, opts);

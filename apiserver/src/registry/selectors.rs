@@ -23,12 +23,7 @@ pub fn selection(cx: &RequestCx, entry: &Entry) -> Result<Selection, Status> {
         let f = r.field.as_str();
         if f != "metadata.name" && (f != "metadata.namespace" || !entry.namespaced()) && !known.contains(&f) {
             return Err(bad(if known.is_empty() {
-                let names = if entry.namespaced() {
-                    "\"metadata.name\", \"metadata.namespace\""
-                } else {
-                    "\"metadata.name\", \"metadata.namespace\""
-                };
-                format!("{f:?} is not a known field selector: only {names}")
+                format!("{f:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
             } else {
                 format!("field label not supported: {f}")
             }));

@@ -131,11 +131,13 @@ pub async fn update(
     let Target { server, cx, entry, namespace, name, opts, .. } = target;
     let storage = entry.storage.as_ref().ok_or_else(|| Status::method_not_supported(&entry.gr(), "update"))?;
     let early: Mutex<Option<Early>> = Mutex::new(None);
-    let reservation = Mutex::new(None);
+    let reservation: Mutex<Option<crate::services::Reservation>> = Mutex::new(None);
     let round = |old: Option<Value>| {
         let (early, reservation) = (&early, &reservation);
         async move {
+            // What an earlier round took is given back before this one asks for the same.
             *early.lock() = None;
+            *reservation.lock() = None;
             let stop = |e: Early| {
                 *early.lock() = Some(e);
                 Err(Status::new(500, "", "ended early"))
@@ -150,7 +152,7 @@ pub async fn update(
             let gone = meta::finalizers(&new).is_empty()
                 && meta::deletion_timestamp(&old).is_some()
                 && meta::i64_at(&old, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
-                && !(entry.is("", "namespaces") && !meta::list_at(&new, &["spec", "finalizers"]).is_empty());
+                && (!entry.is("", "namespaces") || meta::list_at(&new, &["spec", "finalizers"]).is_empty());
             if gone {
                 return stop(Early::Delete(new));
             }

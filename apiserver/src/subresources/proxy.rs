@@ -115,7 +115,7 @@ async fn service(server: &Arc<Inner>, cx: &RequestCx, name: &str, port: &str) ->
     let chosen = if port.is_empty() {
         if ports.len() == 1 { ports.first() } else { None }
     } else {
-        ports.iter().find(|p| meta::str_at(p, &["name"]) == port || p["port"].to_string() == port)
+        ports.iter().find(|p| meta::str_at(p, &["name"]) == port || port.parse().is_ok_and(|n: u64| p["port"] == n))
     };
     let unavailable = |why: String| Status::service_unavailable(why);
     let Some(chosen) = chosen else {
