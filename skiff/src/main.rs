@@ -1,1 +1,25 @@
-fn main() {}
+//! The one binary: `skiff up` and its siblings for people, `skiff server` and `skiff agent` for machines, and every upstream
+//! component by its own name.
+
+mod cli;
+mod commands;
+mod containerd;
+mod images;
+mod layout;
+mod process;
+mod progress;
+mod server;
+mod settings;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> std::process::ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("skiff: {e}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The command line.
+
+use crate::commands;
+use crate::layout::{DEFAULT_DATA_DIR, Layout};
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Kubernetes in one small binary.
+#[derive(Parser)]
+#[command(name = "skiff", version = concat!("v", env!("CARGO_PKG_VERSION"), " (Kubernetes v1.36)"), arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Clone)]
+pub struct Instance {
+    /// Where the cluster keeps its data.
+    #[arg(long, env = "SKIFF_DATA_DIR", default_value = DEFAULT_DATA_DIR, global = true)]
+    data_dir: PathBuf,
+}
+
+impl Instance {
+    pub fn layout(&self) -> Result<Layout, String> {
+        let data = std::path::absolute(&self.data_dir).map_err(|e| format!("--data-dir: {e}"))?;
+        Ok(Layout::new(&data))
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a cluster on this machine and wait until it is ready; what runs already is kept.
+    Up(Up),
+    /// Stop the cluster's pods and processes. The data stays, unless --purge.
+    Down(Down),
+    /// Show the health of each component, the node and addresses.
+    Status(Status),
+    /// Run kubectl against the cluster.
+    #[command(disable_help_flag = true)]
+    Kubectl(Kubectl),
+    /// Handle container images.
+    #[command(subcommand)]
+    Image(Image),
+    /// Run the control plane and the node agent in the foreground (what `up` starts).
+    Server(Server),
+}
+
+/// What `up` and `server` may be told; `up` remembers it.
+#[derive(Args, Clone)]
+pub struct Options {
+    /// The node's name [default: the host name].
+    #[arg(long)]
+    pub node_name: Option<String>,
+    /// The node's address [default: that of the default route, or the first one].
+    #[arg(long)]
+    pub node_ip: Option<IpAddr>,
+    /// Port of the API server [default: 6443].
+    #[arg(long)]
+    pub https_port: Option<u16>,
+    /// Port of the node agent [default: 10250].
+    #[arg(long)]
+    pub kubelet_port: Option<u16>,
+    /// Range of pod addresses [default: 10.244.0.0/16].
+    #[arg(long)]
+    pub cluster_cidr: Option<String>,
+    /// Range of Service addresses [default: 10.96.0.0/16].
+    #[arg(long)]
+    pub service_cidr: Option<String>,
+    /// Domain of the cluster's names [default: cluster.local].
+    #[arg(long)]
+    pub cluster_domain: Option<String>,
+    /// Keep objects in this etcd instead of the embedded store (comma-separated URLs).
+    #[arg(long, value_delimiter = ',')]
+    pub etcd_servers: Vec<String>,
+    /// Use this container runtime (unix:///path) instead of an own containerd.
+    #[arg(long)]
+    pub container_runtime_endpoint: Option<String>,
+    /// Parent of all pod cgroups [default: /].
+    #[arg(long)]
+    pub cgroup_root: Option<String>,
+}
+
+#[derive(Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub instance: Instance,
+    #[command(flatten)]
+    pub options: Options,
+    /// The kubeconfig that gets the context `skiff` [default: $KUBECONFIG, or ~/.kube/config].
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Give up when nothing happens for this many seconds.
+    #[arg(long, default_value_t = 120)]
+    pub timeout: u64,
+}
+
+#[derive(Args)]
+pub struct Down {
+    #[command(flatten)]
+    pub instance: Instance,
+    /// Remove everything: data, logs, images, links, cgroups, the kubeconfig context.
+    #[arg(long)]
+    pub purge: bool,
+}
+
+#[derive(Args)]
+pub struct Status {
+    #[command(flatten)]
+    pub instance: Instance,
+}
+
+#[derive(Args)]
+pub struct Kubectl {
+    #[command(flatten)]
+    pub instance: Instance,
+    /// What kubectl gets.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<OsString>,
+}
+
+#[derive(Subcommand)]
+enum Image {
+    /// Import an image archive (docker save, OCI) into the cluster.
+    Load(ImageLoad),
+    /// List the images that the cluster has.
+    Ls(ImageLs),
+}
+
+#[derive(Args)]
+pub struct ImageLoad {
+    #[command(flatten)]
+    pub instance: Instance,
+    /// The archives.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct ImageLs {
+    #[command(flatten)]
+    pub instance: Instance,
+}
+
+#[derive(Args)]
+pub struct Server {
+    #[command(flatten)]
+    pub instance: Instance,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Parses the command line and runs the command.
+pub fn run() -> Result<ExitCode, String> {
+    // containerd starts the pod network plugin as a program of its own: a link to this binary.
+    if let Some(code) = crate::server::plugin() {
+        return Ok(code);
+    }
+    let ok = |()| ExitCode::SUCCESS;
+    match Cli::parse().command {
+        Command::Up(a) => commands::up::run(&a).map(ok),
+        Command::Down(a) => commands::down::run(&a).map(ok),
+        Command::Status(a) => commands::status::run(&a),
+        Command::Kubectl(a) => Err(commands::kubectl::run(&a)),
+        Command::Image(Image::Load(a)) => commands::image::load(&a).map(ok),
+        Command::Image(Image::Ls(a)) => commands::image::list(&a).map(ok),
+        Command::Server(a) => crate::server::run(&a).map(ok),
+    }
+}

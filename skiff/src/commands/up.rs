@@ -1,0 +1,94 @@
+//! `skiff up`: containerd, then the server, then wait for the node.
+
+use super::{give_to_caller, need_root, settle, user_kubeconfig};
+use crate::cli::Up;
+use crate::containerd::{self, Tools};
+use crate::images;
+use crate::layout::Layout;
+use crate::process::Daemon;
+use crate::progress::{self, Progress};
+use crate::settings::Settings;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+pub fn run(args: &Up) -> Result<(), String> {
+    need_root()?;
+    let layout = args.instance.layout()?;
+    let mut settings = settle(&layout, &args.options)?;
+    if let Some(k) = args.kubeconfig.clone().or_else(|| settings.kubeconfig.clone()).or_else(user_kubeconfig) {
+        settings.kubeconfig = Some(std::path::absolute(&k).map_err(|e| format!("--kubeconfig: {e}"))?);
+    }
+    let patience = Duration::from_secs(args.timeout);
+    let mut progress = Progress::start();
+    layout.make()?;
+
+    let server = Daemon::from_file(&layout.pid_file("server"));
+    let own_runtime = settings.container_runtime_endpoint.is_none();
+    let import = if own_runtime { Some(start_runtime(&layout, &mut progress, patience)?) } else { None };
+    match server {
+        Some(d) => progress.done(&format!("server runs already (pid {})", d.pid)),
+        None => start_server(&layout, &settings, &mut progress, patience)?,
+    }
+    if let Some(import) = import {
+        match import.join().map_err(|_| "importing the built-in images panicked".to_owned())?? {
+            0 => {}
+            n => progress.done(&format!("{n} built-in images imported")),
+        }
+    }
+    settings.save(&layout)?;
+    let kubeconfig = write_kubeconfig(&layout, &settings)?;
+    progress.done(&format!("context `skiff` in {}", kubeconfig.display()));
+    println!("\n Cluster is up after {}. Try:\n", progress.total());
+    println!("   kubectl create deployment hello --image=skiff.dev/hello:1.0 --replicas=2 --port=8080");
+    println!("   kubectl expose deployment hello --type=NodePort --port=80 --target-port=8080");
+    println!("   kubectl get all\n");
+    if containerd::find("kubectl").is_none() {
+        println!(" kubectl is not in PATH: any release from 1.35 to 1.37 works.\n");
+    }
+    Ok(())
+}
+
+/// Starts containerd and, beside everything that follows, imports the built-in images.
+fn start_runtime(
+    layout: &Layout,
+    progress: &mut Progress,
+    patience: Duration,
+) -> Result<std::thread::JoinHandle<Result<usize, String>>, String> {
+    let tools = Tools::find()?;
+    let (daemon, started) = containerd::start(layout, &tools)?;
+    if !started {
+        progress.done(&format!("containerd runs already (pid {})", daemon.pid));
+    }
+    let layout = layout.clone();
+    Ok(std::thread::spawn(move || {
+        containerd::wait(&layout, &daemon, patience)?;
+        images::import_built_in(&tools, &layout)
+    }))
+}
+
+fn start_server(layout: &Layout, settings: &Settings, progress: &mut Progress, patience: Duration) -> Result<(), String> {
+    settings.check_ports()?;
+    let (from_server, to_us) = progress::pipe()?;
+    let exe = std::env::current_exe().map_err(|e| format!("cannot find our own binary: {e}"))?;
+    let mut command = Command::new(exe);
+    command.arg("server").arg("--data-dir").arg(&layout.data);
+    settings.save(layout)?;
+    let log = layout.log_file("skiff");
+    let daemon = Daemon::start(command, &log, &layout.pid_file("server"), Some(to_us))?;
+    progress::follow(from_server, progress, patience).map_err(|e| {
+        daemon.stop(Duration::from_secs(5));
+        format!("{e}\n  log: {}", log.display())
+    })
+}
+
+fn write_kubeconfig(layout: &Layout, settings: &Settings) -> Result<PathBuf, String> {
+    let pki = crate::server::pki(layout, settings)?;
+    let entry = pki.admin_kubeconfig("skiff", &settings.server_url()?);
+    let own = layout.admin_kubeconfig();
+    entry.write(&own).map_err(|e| e.to_string())?;
+    let Some(user) = &settings.kubeconfig else { return Ok(own) };
+    entry.merge_into(user).map_err(|e| e.to_string())?;
+    give_to_caller(user);
+    Ok(user.clone())
+}
