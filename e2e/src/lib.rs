@@ -1,1 +1,9 @@
-//! End-to-end tests: real labs, containerd and stock kubectl.
+//! What end-to-end tests stand on: a lab (network namespaces without a way out, a private mount namespace), images made from
+//! the distribution's packages, and stock kubectl.
+
+pub mod command;
+pub mod image;
+pub mod lab;
+
+pub use command::{Output, run};
+pub use lab::Lab;

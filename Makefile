@@ -1,0 +1,51 @@
+# The entry points. `make` lists them.
+SHELL := /bin/bash
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help deps build up down test test-unit test-e2e test-vm lint fmt bench
+
+help: ## list what make can do
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | column -t -s "$$(printf '\t')"
+
+deps: ## install what is missing from the distribution (says what)
+	@$(SUDO) hack/deps.sh run
+
+build: ## build the release binary
+	@hack/deps.sh build || $(SUDO) hack/deps.sh build --install
+	$(CARGO) build --release --bin skiff
+
+up: deps build ## one command to a working cluster
+	@$(SUDO) --preserve-env=KUBECONFIG,HOME true 2>/dev/null; $(SUDO) target/release/skiff up $(ARGS)
+
+down: ## stop the cluster (ARGS=--purge leaves nothing)
+	@$(SUDO) target/release/skiff down $(ARGS)
+
+test: test-unit test-e2e ## every test, unit to end-to-end
+
+test-unit: ## tests of the crates
+	@$(SUDO) hack/deps.sh test --install
+	$(CARGO) test --workspace --exclude e2e --no-fail-fast
+
+test-e2e: ## real labs: namespaces, containerd, stock kubectl (root)
+	@$(SUDO) hack/deps.sh test --install
+	$(CARGO) build --release --bin skiff
+	@hack/kubectl.sh
+	$(SUDO) env "PATH=$$PATH" $(CARGO) test -p e2e
+
+test-vm: ## a Debian machine in emulation: cgroup v2, limits, a power cut (slow)
+	@$(SUDO) hack/deps.sh vm --install
+	$(CARGO) build --release --bin skiff
+	$(SUDO) hack/vm.sh test
+
+lint: ## rustfmt, clippy with warnings as errors, the rules of the repository
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test -q -p e2e --test tidy
+
+fmt: ## format
+	$(CARGO) fmt --all
+
+bench: ## the numbers of SPECIFICATION.md
+	$(CARGO) build --release --bin skiff
+	$(SUDO) hack/bench.sh
