@@ -1,1 +1,0 @@
-//! nftables over netlink: incremental transactions on tables that are ours.
