@@ -282,6 +282,7 @@ fn fixed_table(mut t: Transaction, c: &Fixed) -> Result<Transaction> {
     t = t.add_rule(by_service(rule("services-filter"), "no-endpoints"));
     t = t.add_rule(by_node_port(rule("services-filter"), "no-endpoints-node-ports"));
     t = t.add_rule(rule("services-filter").match_daddr_in_set("cluster-ips").goto(chain_name("refuse")?));
+    t = t.add_rule(rule("refuse").match_l4proto(6).reject_tcp_reset());
     t = t.add_rule(rule("refuse").reject());
     for chain in ["filter-in", "filter-forward", "filter-local"] {
         t = t.add_rule(rule(chain).match_ct_state(CtState::NEW).jump(chain_name("services-filter")?));
