@@ -1,0 +1,36 @@
+//! What a new cluster starts with beyond what the API server makes itself: the objects in manifests/cluster, made if they are not
+//! there. What people change or delete later stays as they left it until the next start makes what is missing.
+
+use crate::settings::Settings;
+use client::{Client, Error};
+use machinery::{Value, meta};
+
+const CLUSTER: &[&str] = &[
+    include_str!("../../../manifests/cluster/storage-class.yaml"),
+    include_str!("../../../manifests/cluster/dns.yaml"),
+];
+
+/// Creates the objects that are missing.
+pub async fn ensure(client: &Client, settings: &Settings) -> Result<(), String> {
+    let dns = settings.service_ip(10)?.to_string();
+    for text in CLUSTER {
+        let text = text.replace("$DNS_IP", &dns);
+        let object: Value = serde_saphyr::from_str(&text).map_err(|e| format!("built-in manifest: {e}"))?;
+        let path = collection(&object).ok_or("built-in manifest of an unknown kind")?;
+        match client.post_path(&path, &object).await {
+            Ok(_) => {}
+            Err(Error::Api(s)) if s.is_already_exists() => {}
+            Err(e) => return Err(format!("built-in {} {}: {e}", meta::str_at(&object, &["kind"]), meta::name(&object))),
+        }
+    }
+    Ok(())
+}
+
+fn collection(object: &Value) -> Option<String> {
+    let namespace = meta::namespace(object);
+    Some(match meta::str_at(object, &["kind"]) {
+        "StorageClass" => "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
+        "Service" => format!("/api/v1/namespaces/{namespace}/services"),
+        _ => return None,
+    })
+}

@@ -1,0 +1,87 @@
+//! `skiff server`: the control plane and the node agent in one process. They share memory, not shortcuts: each component talks to
+//! the API server under its own identity through the in-process transport, and is authorized like anybody.
+
+mod agent;
+mod control_plane;
+mod manifests;
+
+use crate::cli::Server;
+use crate::commands::settle;
+use crate::layout::Layout;
+use crate::progress::Reporter;
+use crate::settings::Settings;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The certificates and keys of the cluster; made if they are not there yet.
+pub fn pki(layout: &Layout, settings: &Settings) -> Result<pki::ClusterPki, String> {
+    let spec = pki::ClusterSpec {
+        node_name: settings.node_name.clone(),
+        node_ips: vec![settings.address()?],
+        service_ips: vec![settings.service_ip(1)?],
+        dns_domain: settings.cluster_domain.clone(),
+        extra_names: Vec::new(),
+        server_url: settings.server_url()?,
+    };
+    pki::ClusterPki::ensure(&layout.pki(), &spec).map_err(|e| format!("certificates: {e}"))
+}
+
+/// Runs as a CNI plugin if that is the name we were called by.
+pub fn plugin() -> Option<ExitCode> {
+    let name = std::env::args_os().next()?;
+    let name = std::path::Path::new(&name).file_name()?.to_str()?.to_owned();
+    (name == cni::PLUGIN || (name == "loopback" && std::env::var_os("CNI_COMMAND").is_some())).then(|| cni::main(&name))
+}
+
+pub fn run(args: &Server) -> Result<(), String> {
+    crate::commands::need_root()?;
+    let layout = args.instance.layout()?;
+    let settings = settle(&layout, &args.options)?;
+    layout.make()?;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SKIFF_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
+    let mut reporter = Reporter::from_env();
+    let outcome = runtime.block_on(serve(&layout, &settings, &mut reporter));
+    if let Err(e) = &outcome {
+        tracing::error!(error = %e, "server ends");
+        reporter.failed(e);
+    }
+    // What still runs has been told to stop; a stuck task must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome
+}
+
+async fn serve(layout: &Layout, settings: &Settings, reporter: &mut Reporter) -> Result<(), String> {
+    let stop = CancellationToken::new();
+    let signals = wait_for_signal(stop.clone())?;
+    let pki = Arc::new(pki(layout, settings)?);
+    reporter.step("certificates");
+    let plane = control_plane::start(layout, settings, &pki, &stop, reporter).await?;
+    let node = agent::start(layout, settings, &plane, &stop, reporter).await?;
+    reporter.ready();
+    tracing::info!(node = %settings.node_name, "cluster is up");
+    tokio::select! {
+        () = stop.cancelled() => {}
+        failed = plane.failed() => return Err(failed),
+        failed = node.failed() => return Err(failed),
+    }
+    drop(signals);
+    plane.shutdown().await;
+    Ok(())
+}
+
+/// Cancels `stop` at SIGTERM or SIGINT.
+fn wait_for_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>, String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        tracing::info!("stopping");
+        stop.cancel();
+    }))
+}
