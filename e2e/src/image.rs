@@ -122,10 +122,11 @@ pub fn nginx() -> PathBuf {
     .ok();
     let layer = std::fs::read(&base).expect("mmdebstrap wrote its archive");
     let names = ["docker.io/library/nginx:alpine", "docker.io/library/nginx:latest", "docker.io/library/nginx:1.27"];
-    archive(&to, &names, &layer, Config {
-        cmd: &["/usr/sbin/nginx"],
-        env: &["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
-        ..Config::default()
-    });
+    archive(
+        &to,
+        &names,
+        &layer,
+        Config { cmd: &["/usr/sbin/nginx"], env: &["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], ..Config::default() },
+    );
     to
 }

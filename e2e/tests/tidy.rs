@@ -15,7 +15,8 @@ fn files() -> Vec<PathBuf> {
         .current_dir(root())
         .output()
         .expect("git runs");
-    let list: Vec<_> = String::from_utf8_lossy(&out.stdout).lines().map(PathBuf::from).filter(|f| root().join(f).is_file()).collect();
+    let list: Vec<_> =
+        String::from_utf8_lossy(&out.stdout).lines().map(PathBuf::from).filter(|f| root().join(f).is_file()).collect();
     assert!(list.len() > 50, "git lists the repository's files");
     list
 }
@@ -48,7 +49,8 @@ fn files_are_short_and_say_what_they_are() {
 #[test]
 fn nothing_is_left_unfinished_in_silence() {
     let files = files();
-    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("todo", "!("), concat!("unimplemented", "!(")];
+    let words =
+        [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("todo", "!("), concat!("unimplemented", "!(")];
     let mut wrong = Vec::new();
     for f in with_extension(&files, "rs") {
         for (n, line) in read(f).lines().enumerate() {
@@ -71,7 +73,8 @@ fn dependencies_point_one_way() {
         let dir = f.parent().expect("has a parent").display().to_string();
         let text = read(f);
         let normal = text.split("[dev-dependencies]").next().unwrap_or("");
-        let depends = |name: &str| normal.lines().any(|l| l.starts_with(&format!("{name}.")) || l.starts_with(&format!("{name} =")));
+        let depends =
+            |name: &str| normal.lines().any(|l| l.starts_with(&format!("{name}.")) || l.starts_with(&format!("{name} =")));
         let is_component = components.contains(&dir.as_str());
         let is_lib = dir.starts_with("lib/");
         for c in components {
@@ -80,7 +83,11 @@ fn dependencies_point_one_way() {
             }
         }
         for c in only_apiserver {
-            if (is_component || is_lib) && !dir.starts_with("apiserver") && !matches!(dir.as_str(), "lib/patch" | "lib/store") && depends(c) {
+            if (is_component || is_lib)
+                && !dir.starts_with("apiserver")
+                && !matches!(dir.as_str(), "lib/patch" | "lib/store")
+                && depends(c)
+            {
                 wrong.push(format!("{dir} depends on {c}, which is the API server's alone"));
             }
         }
@@ -95,7 +102,8 @@ fn documents_name_existing_paths() {
     for f in with_extension(&files, "md") {
         for word in read(f).split('`').skip(1).step_by(2) {
             let path = word.split([' ', ':']).next().unwrap_or("").trim_end_matches('/');
-            let looks_like_ours = path.contains('/') && !path.contains(['*', '<', '{', '$', '~', '=', '…']) && !path.starts_with(['/', '.', '-']);
+            let looks_like_ours =
+                path.contains('/') && !path.contains(['*', '<', '{', '$', '~', '=', '…']) && !path.starts_with(['/', '.', '-']);
             let top = path.split('/').next().unwrap_or("");
             if looks_like_ours && root().join(top).is_dir() && !path.starts_with("target") && !root().join(path).exists() {
                 wrong.push(format!("{}: `{word}` does not exist", f.display()));

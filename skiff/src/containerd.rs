@@ -28,7 +28,8 @@ pub fn find(program: &str) -> Option<PathBuf> {
 impl Tools {
     pub fn find() -> Result<Self, String> {
         let need = |p: &str| {
-            find(p).ok_or_else(|| format!("{p} is not installed. `make up` installs it; by hand: apt-get install containerd runc"))
+            find(p)
+                .ok_or_else(|| format!("{p} is not installed. `make up` installs it; by hand: apt-get install containerd runc"))
         };
         let containerd = need("containerd")?;
         let out = Command::new(&containerd)

@@ -101,7 +101,10 @@ impl Read for Patient {
         let ms = i32::try_from(self.patience.as_millis()).unwrap_or(i32::MAX);
         let timeout = nix::poll::PollTimeout::try_from(ms).unwrap_or(nix::poll::PollTimeout::MAX);
         if nix::poll::poll(&mut fds, timeout)? == 0 {
-            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no progress for {} s", self.patience.as_secs())));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("no progress for {} s", self.patience.as_secs()),
+            ));
         }
         self.file.read(buf)
     }

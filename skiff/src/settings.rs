@@ -109,7 +109,7 @@ pub fn host_ip() -> Result<IpAddr, String> {
 impl Settings {
     /// Refuses values that cannot work, naming the flag.
     pub fn check(&self) -> Result<(), String> {
-        let name = machinery::validation::is_dns1123_subdomain(&self.node_name);
+        let name = machinery::validation::dns1123_subdomain(&self.node_name);
         if let Some(why) = name.first() {
             return Err(format!("--node-name {:?}: {why}", self.node_name));
         }
@@ -139,7 +139,9 @@ impl Settings {
     pub fn check_ports(&self) -> Result<(), String> {
         for (flag, port) in [("--https-port", self.https_port), ("--kubelet-port", self.kubelet_port)] {
             if let Err(e) = std::net::TcpListener::bind(("0.0.0.0", port)) {
-                return Err(format!("port {port} cannot be used: {e}. Stop what listens there (`ss -ltnp 'sport = :{port}'`) or choose another with {flag}"));
+                return Err(format!(
+                    "port {port} cannot be used: {e}. Stop what listens there (`ss -ltnp 'sport = :{port}'`) or choose another with {flag}"
+                ));
             }
         }
         Ok(())

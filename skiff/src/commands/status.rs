@@ -32,7 +32,12 @@ pub fn run(args: &Status) -> Result<ExitCode, String> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(ask(&layout, &mut line));
-    println!("\n  API server   {}\n  data         {}\n  logs         {}", settings.server_url()?, layout.data.display(), layout.logs.display());
+    println!(
+        "\n  API server   {}\n  data         {}\n  logs         {}",
+        settings.server_url()?,
+        layout.data.display(),
+        layout.logs.display()
+    );
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -62,10 +67,15 @@ async fn ask(layout: &Layout, line: &mut impl FnMut(&str, bool, &str)) {
     match client.list::<Pod>("", &ListOptions::default()).await {
         Err(e) => line("pods", false, &e.to_string()),
         Ok(list) => {
-            let phase = |p: &str| {
-                list.items.iter().filter(|o| o.status.as_ref().and_then(|s| s.phase.as_deref()) == Some(p)).count()
-            };
-            let text = format!("{} in all: {} running, {} pending, {} failed", list.items.len(), phase("Running"), phase("Pending"), phase("Failed"));
+            let phase =
+                |p: &str| list.items.iter().filter(|o| o.status.as_ref().and_then(|s| s.phase.as_deref()) == Some(p)).count();
+            let text = format!(
+                "{} in all: {} running, {} pending, {} failed",
+                list.items.len(),
+                phase("Running"),
+                phase("Pending"),
+                phase("Failed")
+            );
             line("pods", true, &text);
         }
     }

@@ -77,10 +77,10 @@ pub async fn start(
     });
 
     let informers = Informers::new(client);
-    let node = informers.with::<Node>("", ListOptions {
-        field_selector: format!("metadata.name={}", settings.node_name),
-        ..ListOptions::default()
-    });
+    let node = informers.with::<Node>(
+        "",
+        ListOptions { field_selector: format!("metadata.name={}", settings.node_name), ..ListOptions::default() },
+    );
     let mut states = observe(&node);
     wait(&mut states, |s| s.registered, "the node to register").await?;
     reporter.step(&format!("node {} registered", settings.node_name));

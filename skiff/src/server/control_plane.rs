@@ -87,7 +87,7 @@ pub async fn start(
     let plane = ControlPlane { server, failures: tokio::sync::Mutex::new(failures) };
     reporter.step(&format!("API server answers at {}", settings.server_url()?));
     super::manifests::ensure(&plane.client("system:apiserver", &["system:masters"]), settings).await?;
-    start_controllers(layout, settings, pki, &plane, stop, tell.clone());
+    start_controllers(layout, settings, pki, &plane, stop, tell.clone())?;
     start_scheduler(&plane, stop);
     reporter.step("controllers and scheduler");
     Ok(plane)
@@ -100,7 +100,7 @@ fn start_controllers(
     plane: &ControlPlane,
     stop: &CancellationToken,
     tell: mpsc::Sender<String>,
-) {
+) -> Result<(), String> {
     let server = plane.server.clone();
     let config = controller_manager::Config {
         // Each controller has an identity of its own, as with upstream's --use-service-account-credentials.
@@ -121,7 +121,7 @@ fn start_controllers(
         ..controller_manager::Config::default()
     };
     let client = plane.client("system:kube-controller-manager", &[]);
-    let manager = controller_manager::build(config, client);
+    let manager = controller_manager::build(config, client).map_err(|e| format!("controllers: {e}"))?;
     let stop = stop.clone();
     tokio::spawn(async move {
         manager.run(stop.clone()).await;
@@ -129,6 +129,7 @@ fn start_controllers(
             let _ = tell.send("the controllers ended".into()).await;
         }
     });
+    Ok(())
 }
 
 fn start_scheduler(plane: &ControlPlane, stop: &CancellationToken) {

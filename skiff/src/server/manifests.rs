@@ -5,10 +5,8 @@ use crate::settings::Settings;
 use client::{Client, Error};
 use machinery::{Value, meta};
 
-const CLUSTER: &[&str] = &[
-    include_str!("../../../manifests/cluster/storage-class.yaml"),
-    include_str!("../../../manifests/cluster/dns.yaml"),
-];
+const CLUSTER: &[&str] =
+    &[include_str!("../../../manifests/cluster/storage-class.yaml"), include_str!("../../../manifests/cluster/dns.yaml")];
 
 /// Creates the objects that are missing.
 pub async fn ensure(client: &Client, settings: &Settings) -> Result<(), String> {
