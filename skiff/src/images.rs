@@ -2,7 +2,7 @@
 
 use crate::containerd::Tools;
 use crate::layout::Layout;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -66,13 +66,23 @@ pub enum Input<'a> {
     Bytes(&'a [u8]),
 }
 
+/// ctr takes archives as they are, not compressed.
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
+    let mut archive = Vec::new();
+    let read = flate2::read::GzDecoder::new(packed).read_to_end(&mut archive);
+    read.map_err(|e| format!("built-in image: {e}"))?;
+    Ok(archive)
+}
+
 /// Imports the built-in images that are missing.
 pub fn import_built_in(tools: &Tools, layout: &Layout) -> Result<usize, String> {
     let have = present(tools, layout)?;
     let missing: Vec<_> = BUILT_IN.iter().filter(|(name, _)| !have.iter().any(|h| h == name)).collect();
     std::thread::scope(|s| {
-        let imports: Vec<_> =
-            missing.iter().map(|(name, bytes)| s.spawn(move || import(tools, layout, name, Input::Bytes(bytes)))).collect();
+        let imports: Vec<_> = missing
+            .iter()
+            .map(|(name, packed)| s.spawn(move || import(tools, layout, name, Input::Bytes(&unpack(packed)?))))
+            .collect();
         for i in imports {
             i.join().map_err(|_| "importing an image panicked".to_owned())??;
         }

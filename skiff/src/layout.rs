@@ -41,9 +41,6 @@ impl Layout {
             logs: data.join("log"),
         }
     }
-    pub fn is_default(&self) -> bool {
-        self.data == Path::new(DEFAULT_DATA_DIR)
-    }
     pub fn settings(&self) -> PathBuf {
         self.data.join("settings.json")
     }
