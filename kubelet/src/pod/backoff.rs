@@ -56,11 +56,9 @@ mod tests {
         let mut b = Backoff::new(Duration::from_secs(10), Duration::from_secs(300));
         assert_eq!(b.remaining("k", at(0), at(0)), None);
         let mut delays = Vec::new();
-        let mut now = 0;
-        for _ in 0..7 {
+        for now in 0..7 {
             b.next("k", at(now), at(now));
             delays.push(b.delay("k").as_secs());
-            now += 1;
         }
         assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(b.remaining("k", at(7), at(8)), Some(Duration::from_secs(299)));

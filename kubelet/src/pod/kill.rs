@@ -28,17 +28,26 @@ fn grace(pod: &Pod, c: &Container, reason: KillReason) -> i64 {
     }
 }
 
+/// How a container is to end.
+pub struct Order<'a> {
+    /// Of the Killing event; empty for the usual one.
+    pub message: &'a str,
+    pub reason: KillReason,
+    /// Seconds, in place of what pod and probes say.
+    pub grace_override: Option<i64>,
+    /// The pod's addresses, for its hooks.
+    pub ips: &'a [String],
+}
+
 /// Ends one container. `turn` is awaited, within the grace period, before it is told to stop.
 pub async fn container(
     ctx: &Context,
     pod: &Pod,
     s: &ContainerStatus,
-    message: &str,
-    reason: KillReason,
-    grace_override: Option<i64>,
-    ips: &[String],
+    order: Order<'_>,
     turn: impl Future<Output = ()>,
 ) -> Result<(), RuntimeError> {
+    let Order { message, reason, grace_override, ips } = order;
     let name = spec::container_name(s).to_owned();
     let c = spec::find_container(pod, &name).unwrap_or_else(|| Container { name: name.clone(), ..Default::default() });
     let mut left = grace_override.unwrap_or_else(|| grace(pod, &c, reason));
@@ -102,7 +111,10 @@ pub async fn pod(ctx: &Context, pod: &Pod, record: &PodRecord, grace_override: O
                     while b.changed().await.is_ok() {} // until its sender is dropped
                 }
             };
-            let result = container(ctx, pod, s, "", KillReason::Other, grace_override, ips, turn).await;
+            let result = {
+                let order = Order { message: "", reason: KillReason::Other, grace_override, ips };
+                container(ctx, pod, s, order, turn).await
+            };
             drop(done);
             result
         }

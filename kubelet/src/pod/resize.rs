@@ -31,7 +31,10 @@ impl Worker {
             let done = if restart {
                 let message = format!("Container {} resize requires restart", c.name);
                 let ips = status::pod_ips(&self.ctx, pod, &self.record);
-                kill::container(&self.ctx, pod, s, &message, KillReason::Other, None, &ips, async {}).await
+                {
+                    let order = kill::Order { message: &message, reason: KillReason::Other, grace_override: None, ips: &ips };
+                    kill::container(&self.ctx, pod, s, order, async {}).await
+                }
             } else {
                 self.ctx.runtime.update_resources(&s.id, want.clone()).await
             };

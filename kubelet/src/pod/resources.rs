@@ -22,7 +22,7 @@ pub fn cpu_quota(milli: i64) -> i64 {
     if milli == 0 { 0 } else { (milli * CPU_PERIOD / 1000).max(MIN_QUOTA) }
 }
 
-fn part<'a>(c: &'a Container, limits: bool) -> Option<&'a BTreeMap<String, Quantity>> {
+fn part(c: &Container, limits: bool) -> Option<&BTreeMap<String, Quantity>> {
     let r = c.resources.as_ref()?;
     if limits { r.limits.as_ref() } else { r.requests.as_ref() }
 }

@@ -140,7 +140,9 @@ impl Worker {
         let ip = ips.first().map(String::as_str).unwrap_or("");
         if let Err(e) = hooks::run(&ctx, pod, c, &id, ip, hook).await {
             ctx.container_event(pod, c, EventType::Warning, "FailedPostStartHook", "PostStartHook failed");
-            let killed = kill::container(&ctx, pod, &s, "FailedPostStartHook", KillReason::Other, None, &ips, async {}).await;
+            let order =
+                kill::Order { message: "FailedPostStartHook", reason: KillReason::Other, grace_override: None, ips: &ips };
+            let killed = kill::container(&ctx, pod, &s, order, async {}).await;
             if let Err(e) = killed {
                 tracing::warn!(pod = pod.name(), container = c.name, error = %e, "container not killed after its failed postStart hook");
             }

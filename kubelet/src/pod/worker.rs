@@ -20,7 +20,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// Where a pod is in its life.
+/// Where a pod is in its life. The names are upstream's.
+#[allow(clippy::enum_variant_names)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It should run: sandbox and containers are made and kept as its spec says.
@@ -304,7 +305,8 @@ impl Worker {
             let ips = status::pod_ips(&ctx, pod, &self.record);
             for k in &plan.to_kill {
                 let Some(s) = self.record.containers.iter().find(|s| s.id == k.id).cloned() else { continue };
-                if let Err(e) = kill::container(&ctx, pod, &s, &k.message, k.reason, None, &ips, async {}).await {
+                let order = kill::Order { message: &k.message, reason: k.reason, grace_override: None, ips: &ips };
+                if let Err(e) = kill::container(&ctx, pod, &s, order, async {}).await {
                     tracing::warn!(pod = pod.name(), container = k.name, error = %e, "container not killed");
                     self.failed = true;
                     return;
@@ -452,8 +454,8 @@ impl Worker {
                 continue;
             }
             let id = ctx.container_id(&s.id);
-            let before = self.status.container_statuses.iter().chain(&self.status.init_container_statuses).flatten();
-            let before = before.filter(|b| b.container_id.as_deref() == Some(&id)).last();
+            let mut before = self.status.container_statuses.iter().chain(&self.status.init_container_statuses).flatten();
+            let before = before.rfind(|b| b.container_id.as_deref() == Some(&id));
             let was = before.map_or((false, false), |b| (b.started == Some(true), b.ready));
             let target = Target {
                 pod: Arc::new(pod.clone()),
