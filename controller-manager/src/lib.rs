@@ -8,9 +8,11 @@ pub mod context;
 pub mod core;
 mod manager;
 
+pub mod clusterrole;
 pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbagecollector;

@@ -29,6 +29,8 @@ const CONTROLLERS: &[Controller] = controllers![
     "deployment-controller" "deployment-controller" crate::deployment::run,
     "replicaset-controller" "replicaset-controller" crate::replicaset::run,
     "replicationcontroller-controller" "replication-controller" crate::replicaset::run_replication_controllers,
+    "disruption-controller" "disruption-controller" crate::disruption::run,
+    "clusterrole-aggregation-controller" "clusterrole-aggregation-controller" crate::clusterrole::run,
     "endpoints-controller" "endpoint-controller" crate::endpoints::run,
     "endpointslice-controller" "endpointslice-controller" crate::endpointslice::run,
     "endpointslice-mirroring-controller" "endpointslicemirroring-controller" crate::endpointslice::mirroring::run,
