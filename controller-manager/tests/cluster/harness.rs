@@ -43,6 +43,11 @@ impl Cluster {
 
     /// With the controllers' clock ahead of the server's.
     pub async fn start_at(clock: Clock) -> Self {
+        // RUST_LOG shows what the controllers do; the first test of the process sets it up.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let certificates = tempfile::tempdir().expect("a directory");
         let volumes = tempfile::tempdir().expect("a directory");
         let config = apiserver::Config {
@@ -131,7 +136,9 @@ impl Cluster {
     pub async fn until<K: Object>(&self, what: &str, mut holds: impl FnMut(&[Arc<K>]) -> bool) -> Vec<Arc<K>> {
         let informer: Arc<Informer<K>> = self.informers.of();
         let (tx, mut rx) = watch::channel(());
-        informer.add_handler(move |_| drop(tx.send(())));
+        informer.add_handler(move |_| {
+            tx.send_replace(());
+        });
         informer.synced().await;
         let wait = async {
             loop {

@@ -200,13 +200,20 @@ impl<K: Object> Informer<K> {
         let mut backoff = Backoff::new(Duration::from_millis(800), Duration::from_secs(30));
         let mut revision: Option<String> = None;
         loop {
+            let before = tokio::time::Instant::now();
             let outcome = self.list_then_watch(&client, &path, &options, &mut revision, &mut backoff).await;
-            if let Err(e) = outcome {
+            if let Err(e) = &outcome {
+                tracing::debug!(kind = K::KIND, error = %e, "list or watch failed");
                 if e.is_expired() {
                     revision = None;
-                    continue;
                 }
-                tracing::debug!(kind = K::KIND, error = %e, "list or watch failed");
+            }
+            // A server that ends watches at once, or calls every revision expired, must not be asked in a hot loop.
+            let hasty = before.elapsed() < Duration::from_secs(1);
+            if hasty && outcome.is_ok() {
+                tracing::debug!(kind = K::KIND, "the watch ended at once");
+            }
+            if hasty || outcome.is_err_and(|e| !e.is_expired()) {
                 tokio::time::sleep(backoff.step()).await;
             }
         }
@@ -231,8 +238,8 @@ impl<K: Object> Informer<K> {
         self.synced.send_replace(true);
         let timeout = 300 + rand::RngExt::random_range(&mut rand::rng(), 0..300);
         let mut watch = client.watch_path::<K>(path, &ListOptions { resource_version: from, ..options.clone() }, timeout).await?;
-        backoff.reset();
         while let Some(event) = watch.next().await {
+            backoff.reset();
             let rv = match event? {
                 WatchEvent::Added(o) | WatchEvent::Modified(o) => {
                     let rv = o.resource_version().to_owned();

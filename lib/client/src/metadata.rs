@@ -88,12 +88,17 @@ impl Client {
         let mut known = HashSet::new();
         let mut revision = None;
         loop {
-            if let Err(e) = self.follow_once(&path, &mut known, &mut revision, &mut backoff, &mut tell).await {
+            let before = tokio::time::Instant::now();
+            let outcome = self.follow_once(&path, &mut known, &mut revision, &mut backoff, &mut tell).await;
+            if let Err(e) = &outcome {
+                tracing::debug!(path, error = %e, "metadata list or watch failed");
                 if e.is_expired() {
                     revision = None;
-                    continue;
                 }
-                tracing::debug!(path, error = %e, "metadata list or watch failed");
+            }
+            // Never in a hot loop, whatever the server does.
+            let hasty = before.elapsed() < Duration::from_secs(1);
+            if hasty || outcome.is_err_and(|e| !e.is_expired()) {
                 tokio::time::sleep(backoff.step()).await;
             }
         }
@@ -125,8 +130,8 @@ impl Client {
         let options = ListOptions { resource_version: from, ..ListOptions::default() };
         let timeout = 300 + rand::RngExt::random_range(&mut rand::rng(), 0..300);
         let mut watch = self.watch_accepting::<PartialObject>(ONE, path, &options, timeout).await?;
-        backoff.reset();
         while let Some(event) = watch.next().await {
+            backoff.reset();
             let rv = match event? {
                 WatchEvent::Added(o) | WatchEvent::Modified(o) => {
                     known.extend(o.metadata.uid.clone());
