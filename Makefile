@@ -36,6 +36,7 @@ test-e2e: ## real labs: namespaces, containerd, stock kubectl (root)
 test-vm: ## a Debian machine in emulation: cgroup v2, limits, a power cut (slow)
 	@$(SUDO) hack/deps.sh vm --install
 	$(CARGO) build --release --bin skiff
+	@hack/kubectl.sh
 	$(SUDO) hack/vm.sh test
 
 lint: ## rustfmt, clippy with warnings as errors, the rules of the repository

@@ -28,6 +28,8 @@ vm='qemu-system-x86_64 qemu-system-x86 emulated_machine
 qemu-img qemu-utils emulated_machine
 mke2fs e2fsprogs emulated_machine
 cpio cpio emulated_machine
+strip binutils emulated_machine
+/bin/busybox busybox-static emulated_machine
 mmdebstrap mmdebstrap emulated_machine'
 
 case $purpose in
