@@ -3,6 +3,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+
 .PHONY: help deps build up down test test-unit test-e2e test-vm lint fmt bench
 
 help: ## list what make can do
@@ -29,9 +31,9 @@ test-unit: ## tests of the crates
 
 test-e2e: ## real labs: namespaces, containerd, stock kubectl (root)
 	@$(SUDO) hack/deps.sh test --install
-	$(CARGO) build --release --bin skiff
+	$(CARGO) build --workspace --all-targets
 	@hack/kubectl.sh
-	$(SUDO) env "PATH=$$PATH" $(CARGO) test -p e2e
+	$(SUDO) env "PATH=$$PATH" SKIFF_BINARY="$(TARGET)/debug/skiff" $(CARGO) test -p e2e --no-fail-fast
 
 test-vm: ## a Debian machine in emulation: cgroup v2, limits, a power cut (slow)
 	@$(SUDO) hack/deps.sh vm --install

@@ -15,6 +15,10 @@ mod settings;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
+    // `skiff status | head` ends quietly, as other programs do; the server ignores SIGPIPE again when it starts.
+    // SAFETY: no other thread runs yet, and the disposition is one of the two fixed ones.
+    #[allow(unsafe_code)]
+    let _ = unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) };
     match cli::run() {
         Ok(code) => code,
         Err(e) => {

@@ -35,6 +35,10 @@ pub fn plugin() -> Option<ExitCode> {
 }
 
 pub fn run(args: &Server) -> Result<(), String> {
+    // A peer that goes away is an error of one write, not the end of the process.
+    // SAFETY: no other thread runs yet, and the disposition is one of the two fixed ones.
+    #[allow(unsafe_code)]
+    let _ = unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigIgn) };
     crate::commands::need_root()?;
     let layout = args.instance.layout()?;
     let settings = settle(&layout, &args.options)?;
