@@ -283,9 +283,12 @@ pub struct Informers {
     shared: Arc<Shared>,
 }
 
+/// Kind, namespace and selectors.
+type InformerKey = (TypeId, String, ListOptions);
+
 #[derive(Default)]
 struct Shared {
-    informers: Mutex<HashMap<(TypeId, String, ListOptions), Arc<dyn Any + Send + Sync>>>,
+    informers: Mutex<HashMap<InformerKey, Arc<dyn Any + Send + Sync>>>,
     tasks: Mutex<tokio::task::JoinSet<()>>,
 }
 

@@ -24,7 +24,7 @@ pub struct PartialObject {
 /// What [`Client::follow_metadata`] tells.
 #[derive(Debug)]
 pub enum MetadataEvent {
-    Put(PartialObject),
+    Put(Box<PartialObject>),
     /// The UID of an object that is gone.
     Gone(String),
     /// The first list was told in full.
@@ -120,7 +120,7 @@ impl Client {
                 for gone in known.difference(&listed) {
                     tell(MetadataEvent::Gone(gone.clone()));
                 }
-                items.into_iter().for_each(|i| tell(MetadataEvent::Put(i)));
+                items.into_iter().for_each(|i| tell(MetadataEvent::Put(Box::new(i))));
                 *known = listed;
                 *revision = Some(r.clone());
                 tell(MetadataEvent::Synced);
@@ -136,7 +136,7 @@ impl Client {
                 WatchEvent::Added(o) | WatchEvent::Modified(o) => {
                     known.extend(o.metadata.uid.clone());
                     let rv = o.metadata.resource_version.clone();
-                    tell(MetadataEvent::Put(o));
+                    tell(MetadataEvent::Put(Box::new(o)));
                     rv
                 }
                 WatchEvent::Deleted(o) => {
