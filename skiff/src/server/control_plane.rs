@@ -88,6 +88,7 @@ pub async fn start(
     reporter.step(&format!("API server answers at {}", settings.server_url()?));
     super::manifests::ensure(&plane.client("system:apiserver", &["system:masters"]), settings).await?;
     start_controllers(layout, settings, pki, &plane, stop, tell.clone())?;
+    start_scheduler(&plane, stop);
     reporter.step("controllers and scheduler");
     Ok(plane)
 }
@@ -129,4 +130,9 @@ fn start_controllers(
         }
     });
     Ok(())
+}
+
+fn start_scheduler(plane: &ControlPlane, stop: &CancellationToken) {
+    let scheduler = scheduler::build(scheduler::Config::default(), plane.client("system:kube-scheduler", &[]));
+    tokio::spawn(scheduler.run(stop.clone()));
 }
