@@ -2,7 +2,7 @@
 //! there. What people change or delete later stays as they left it until the next start makes what is missing.
 
 use crate::settings::Settings;
-use client::{Client, Error};
+use client::Client;
 use machinery::{Value, meta};
 
 const CLUSTER: &[&str] =
@@ -15,9 +15,13 @@ pub async fn ensure(client: &Client, settings: &Settings) -> Result<(), String> 
         let text = text.replace("$DNS_IP", &dns);
         let object: Value = serde_saphyr::from_str(&text).map_err(|e| format!("built-in manifest: {e}"))?;
         let path = collection(&object).ok_or("built-in manifest of an unknown kind")?;
-        match client.post_path(&path, &object).await {
+        let made = match client.get_path(&format!("{path}/{}", meta::name(&object))).await {
+            Err(e) if e.is_not_found() => client.post_path(&path, &object).await,
+            found => found,
+        };
+        match made {
             Ok(_) => {}
-            Err(Error::Api(s)) if s.is_already_exists() => {}
+            Err(e) if e.is_already_exists() => {}
             Err(e) => return Err(format!("built-in {} {}: {e}", meta::str_at(&object, &["kind"]), meta::name(&object))),
         }
     }
