@@ -50,5 +50,5 @@ fmt: ## format
 	$(CARGO) fmt --all
 
 bench: ## the numbers of SPECIFICATION.md
-	$(CARGO) build --release --bin skiff
+	$(CARGO) build --release --bin skiff --bin bench
 	$(SUDO) hack/bench.sh

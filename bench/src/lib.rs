@@ -1,1 +1,0 @@
-//! Benchmarks against Skiff and stock alike.
