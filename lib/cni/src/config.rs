@@ -28,6 +28,37 @@ pub struct Config {
     /// Where the lock and the allocation cursor lie.
     #[serde(default)]
     pub run_dir: Option<PathBuf>,
+    /// What the runtime adds for the capabilities declared.
+    #[serde(default, skip_serializing_if = "RuntimeConfig::is_empty")]
+    pub runtime_config: RuntimeConfig,
+}
+
+/// Values of capabilities.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeConfig {
+    #[serde(default)]
+    pub port_mappings: Vec<PortMapping>,
+}
+
+impl RuntimeConfig {
+    fn is_empty(&self) -> bool {
+        self.port_mappings.is_empty()
+    }
+}
+
+/// A port of the node that leads to the pod.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortMapping {
+    pub host_port: u16,
+    pub container_port: u16,
+    /// `tcp` if empty.
+    #[serde(default)]
+    pub protocol: String,
+    /// The node's address; empty or 0.0.0.0 for all.
+    #[serde(default, rename = "hostIP")]
+    pub host_ip: String,
 }
 
 /// What the runtime says in the environment.

@@ -1,6 +1,6 @@
 //! The files that tell the runtime of the network: the configuration list, and links to the binary under the plugins' names.
 
-use crate::{Error, Result, pod_link};
+use crate::{Error, Result, host_ports, pod_link};
 use ipnet::Ipv4Net;
 use serde_json::json;
 use std::net::Ipv4Addr;
@@ -57,9 +57,12 @@ pub fn install(conf_dir: &Path, bin_dir: &Path, binary: &Path, network: &Network
     std::fs::rename(&tmp, &path).map_err(io("write", &path))
 }
 
-/// Removes every pod link from this network namespace.
+/// Removes every pod link and host port from this network namespace.
 pub fn remove() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Io { action: "start".into(), source })?;
-    runtime.block_on(pod_link::remove_all())
+    runtime.block_on(async {
+        let ports = host_ports::remove_all().await;
+        pod_link::remove_all().await.and(ports)
+    })
 }

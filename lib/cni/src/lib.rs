@@ -7,6 +7,7 @@
 //! an address is taken while a route of ours leads to it, so nothing is left behind when a pod's link goes.
 
 pub mod config;
+mod host_ports;
 mod install;
 mod ipam;
 mod loopback;

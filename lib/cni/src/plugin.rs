@@ -1,7 +1,7 @@
 //! The program that the runtime runs: reads the environment and standard input, answers on standard output.
 
 use crate::config::{Config, Environment, VERSIONS};
-use crate::{Error, Result, loopback, pod_link};
+use crate::{Error, Result, host_ports, loopback, pod_link};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::process::ExitCode;
@@ -45,10 +45,19 @@ fn run(name: &str, input: &[u8]) -> Result<Option<Value>> {
             "ADD" if loopback => loopback::add(&config.cni_version, &env).await.map(Some),
             "ADD" => {
                 let link = pod_link::add(&config, &env).await?;
+                let mappings = &config.runtime_config.port_mappings;
+                if let Err(e) = host_ports::add(&config.run_dir(), &env, mappings, link.address).await {
+                    let _ = pod_link::remove(&env).await;
+                    return Err(e);
+                }
                 Ok(Some(result(&config.cni_version, &env, &link)))
             }
             "DEL" if loopback => Ok(None),
-            "DEL" => pod_link::remove(&env).await.map(|()| None),
+            "DEL" => {
+                // Both are tried whatever becomes of the other; the runtime repeats a DEL that failed.
+                let ports = host_ports::remove(&config.run_dir(), &env).await;
+                pod_link::remove(&env).await.and(ports).map(|()| None)
+            }
             "CHECK" if loopback => Ok(None),
             "CHECK" => pod_link::check(&env).await.map(|()| None),
             "STATUS" | "GC" => Ok(None),
