@@ -213,7 +213,7 @@ fn endpoints(object: &EndpointSlice) -> Vec<Endpoint> {
     }
     let ports: Arc<[Port]> = ports.into();
     // An unknown state counts as ready. Services with publishNotReadyAddresses have all endpoints ready already.
-    let ready = object.endpoints.iter().filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));
+    let ready = object.endpoints.iter().flatten().filter(|e| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true));
     let mut found = Vec::new();
     for e in ready {
         for ip in e.addresses.iter().filter_map(|a| a.parse::<IpAddr>().ok()) {
