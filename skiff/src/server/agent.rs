@@ -76,6 +76,8 @@ pub async fn start(
         }
     });
 
+    start_dns(settings, dns_ip, &proxy_client, stop)?;
+
     let informers = Informers::new(client);
     let node = informers.with::<Node>(
         "",
@@ -88,6 +90,16 @@ pub async fn start(
     wait(&mut states, |s| s.ready, "the node to be Ready").await?;
     reporter.step("node Ready");
     Ok(Agent { failures: tokio::sync::Mutex::new(failures), _informers: informers })
+}
+
+/// Cluster DNS on its Service address, which the proxy puts on this node.
+fn start_dns(settings: &Settings, address: IpAddr, client: &client::Client, stop: &CancellationToken) -> Result<(), String> {
+    let mut config = dns::Config::new(vec![(address, 53).into()]);
+    config.domain.clone_from(&settings.cluster_domain);
+    let server = dns::build(config, client.with_user_agent("skiff-dns/v1.36.3")).map_err(|e| format!("cluster DNS: {e}"))?;
+    let token = stop.clone();
+    tokio::spawn(server.run(async move { token.cancelled().await }));
+    Ok(())
 }
 
 fn kubelet_config(layout: &Layout, settings: &Settings, address: IpAddr) -> Result<kubelet::Config, String> {
