@@ -3,8 +3,11 @@
 
 use crate::pod::{HostPort, PodInfo};
 use crate::resources::Resources;
+use crate::selectors::matches;
 use client::Object;
 use k8s_openapi::api::core::v1::Node;
+use machinery::labels::Selector;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -92,6 +95,31 @@ struct PodEntry {
     assumed: bool,
 }
 
+/// Pods of a namespace that a selector picks, per node slot.
+struct Matching {
+    namespace: String,
+    selector: Selector,
+    counts: Vec<u32>,
+    used: u64,
+}
+
+/// Selectors whose matches are kept up to date; more are counted afresh.
+const MAX_MATCHING: usize = 64;
+
+impl Matching {
+    fn update(&mut self, p: &PodInfo, slot: usize, add: bool) {
+        let counted = p.pod.metadata.deletion_timestamp.is_none();
+        if !counted || p.namespace() != self.namespace || !matches(&self.selector, p.labels()) {
+            return;
+        }
+        if self.counts.len() <= slot {
+            self.counts.resize(slot + 1, 0);
+        }
+        let n = &mut self.counts[slot];
+        *n = if add { *n + 1 } else { n.saturating_sub(1) };
+    }
+}
+
 /// All nodes and all pods on them.
 #[derive(Default)]
 pub struct Cache {
@@ -107,9 +135,44 @@ pub struct Cache {
     /// Pods with any (anti-)affinity, and with required anti-affinity, in the cluster.
     pub affinity_pods: usize,
     pub required_anti_affinity_pods: usize,
+    matching: Mutex<Vec<Matching>>,
 }
 
 impl Cache {
+    /// Calls `read` with how many pods of `namespace` that are not terminating `selector` matches, per node slot. Kept up to date
+    /// from the first call on, since pods of one group come one after the other.
+    pub fn with_matching<T>(&self, namespace: &str, selector: &Selector, read: impl FnOnce(&[u32]) -> T) -> T {
+        let mut all = self.matching.lock();
+        let newest = all.iter().map(|m| m.used).max().unwrap_or(0) + 1;
+        let at = match all.iter().position(|m| m.namespace == namespace && m.selector == *selector) {
+            Some(at) => at,
+            None => {
+                if all.len() >= MAX_MATCHING
+                    && let Some(oldest) = (0..all.len()).min_by_key(|i| all[*i].used)
+                {
+                    all.swap_remove(oldest);
+                }
+                let mut m = Matching {
+                    namespace: namespace.to_owned(),
+                    selector: selector.clone(),
+                    counts: vec![0; self.nodes.len()],
+                    used: 0,
+                };
+                for node in &self.nodes {
+                    node.pods.iter().for_each(|p| m.update(p, node.slot, true));
+                }
+                all.push(m);
+                all.len() - 1
+            }
+        };
+        let m = &mut all[at];
+        m.used = newest;
+        if m.counts.len() < self.nodes.len() {
+            m.counts.resize(self.nodes.len(), 0);
+        }
+        read(&m.counts)
+    }
+
     pub fn node(&self, name: &str) -> Option<&NodeInfo> {
         self.index.get(name).map(|i| &self.nodes[*i]).filter(|n| n.present)
     }
@@ -210,6 +273,7 @@ impl Cache {
     fn attach(&mut self, p: &Arc<PodInfo>, node: &str, assumed: bool) {
         let slot = self.slot(node);
         self.nodes[slot].add_pod(p);
+        self.matching.get_mut().iter_mut().for_each(|m| m.update(p, slot, true));
         self.affinity_pods += usize::from(p.has_affinity());
         self.required_anti_affinity_pods += usize::from(!p.anti_affinity.is_empty());
         self.pods.insert(p.uid.clone(), PodEntry { node: self.nodes[slot].name.clone(), assumed });
@@ -231,6 +295,7 @@ impl Cache {
         let entry = self.pods.remove(uid)?;
         let slot = *self.index.get(&entry.node)?;
         let p = self.nodes[slot].remove_pod(uid)?;
+        self.matching.get_mut().iter_mut().for_each(|m| m.update(&p, slot, false));
         self.affinity_pods -= usize::from(p.has_affinity());
         self.required_anti_affinity_pods -= usize::from(!p.anti_affinity.is_empty());
         self.release_if_unused(slot);

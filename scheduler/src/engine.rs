@@ -7,6 +7,7 @@ use crate::framework::{Cycle, Profile};
 use crate::listers::Listers;
 use crate::nominator::Nominator;
 use crate::plugins;
+use crate::plugins::default_preemption::{Preemption, preempt};
 use crate::pod::PodInfo;
 use crate::queue::{Queue, Queued, Uid};
 use crate::status::{Code, Diagnosis};
@@ -14,6 +15,7 @@ use crate::{Config, writes};
 use client::{Client, EventType, Object, Recorder, reference_to};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -21,17 +23,31 @@ use tokio::time::Instant;
 /// Longest message of an event.
 const MAX_EVENT_MESSAGE: usize = 1024;
 
+/// How long writes under way may take when the scheduler stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
 /// What the loop is told.
 #[derive(Debug)]
 pub enum Message {
-    Node { old: Option<Arc<Node>>, new: Arc<Node> },
+    Node {
+        old: Option<Arc<Node>>,
+        new: Arc<Node>,
+    },
     NodeDeleted(Arc<Node>),
-    Pod { old: Option<Arc<Pod>>, new: Arc<Pod> },
+    Pod {
+        old: Option<Arc<Pod>>,
+        new: Arc<Pod>,
+    },
     PodDeleted(Arc<Pod>),
     Namespace,
     Storage(Storage),
     Bound(Uid),
-    BindingFailed { uid: Uid, error: String },
+    BindingFailed {
+        uid: Uid,
+        error: String,
+    },
+    /// Victims could not be evicted.
+    PreemptionFailed(Uid),
 }
 
 pub struct Engine {
@@ -75,7 +91,9 @@ impl Engine {
 
     /// Waits for the writes under way.
     pub async fn finish(mut self) {
-        while self.bindings.join_next().await.is_some() {}
+        // A claim may take minutes to be bound; a binding that is cut off is taken up again by the next scheduler.
+        let all = async { while self.bindings.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, all).await;
     }
 
     pub fn apply(&mut self, message: Message) {
@@ -97,6 +115,7 @@ impl Engine {
             Message::Namespace => self.changed(&Change::Namespace),
             Message::Storage(s) => self.changed(&Change::Storage(s)),
             Message::Bound(uid) => drop(self.queue.remove(&uid)),
+            Message::PreemptionFailed(uid) => self.queue.wake(|q| q.info.uid == uid),
             Message::BindingFailed { uid, error } => self.binding_failed(&uid, error),
         }
     }
@@ -195,31 +214,73 @@ impl Engine {
     }
 
     /// Picks a node. On failure, says what became of the pod's nomination.
-    fn place(&mut self, pod: &PodInfo) -> Result<usize, (Failure, Nomination)> {
+    fn place(&mut self, pod: &Arc<PodInfo>) -> Result<usize, (Failure, Nomination)> {
         let cycle = Cycle { cache: &self.cache, listers: &self.listers };
         if cycle.cache.order.is_empty() {
             return Err((Failure::NoNodes, Some(String::new())));
         }
-        let mut filters = match Filters::new(&self.profile, cycle, &self.nominator, pod) {
-            Ok(f) => f,
+        let draw = |n: usize| rand::RngExt::random_range(&mut rand::rng(), 0..n);
+        let (mut diagnosis, preemption) = match Filters::new(&self.profile, cycle, &self.nominator, pod) {
             Err(s) if s.code == Code::Error => return Err((Failure::Error(s.message()), Some(String::new()))),
             Err(s) => {
                 let mut diagnosis = Diagnosis { nodes: cycle.cache.order.len(), ..Default::default() };
                 diagnosis.add_plugin(s.plugin);
                 diagnosis.pre_filter = Some(s.message());
                 diagnosis.absent = Some(s);
-                return Err((Failure::Unfit(Box::new(diagnosis)), Some(String::new())));
+                let preemption = preempt(cycle, None, pod, &diagnosis, draw);
+                (diagnosis, preemption)
+            }
+            Ok(mut filters) => {
+                let percentage = usize::from(self.config.percentage_of_nodes_to_score);
+                match cycle::feasible(cycle, &mut filters, percentage, &mut self.start) {
+                    Ok(nodes) if nodes.len() == 1 => return Ok(nodes[0]),
+                    Ok(nodes) => return Ok(cycle::best(&self.profile, cycle, pod, &nodes, draw)),
+                    Err(Failure::Unfit(diagnosis)) => {
+                        let preemption = preempt(cycle, Some(&mut filters), pod, &diagnosis, draw);
+                        (*diagnosis, preemption)
+                    }
+                    Err(failure) => return Err((failure, Some(String::new()))),
+                }
             }
         };
-        let percentage = usize::from(self.config.percentage_of_nodes_to_score);
-        match cycle::feasible(cycle, &mut filters, percentage, &mut self.start) {
-            Ok(nodes) if nodes.len() == 1 => Ok(nodes[0]),
-            Ok(nodes) => {
-                let draw = |n: usize| rand::RngExt::random_range(&mut rand::rng(), 0..n);
-                Ok(cycle::best(&self.profile, cycle, pod, &nodes, draw))
+        let nomination = match preemption {
+            Preemption::NotEligible(message) => {
+                diagnosis.post_filter = message;
+                None
             }
-            Err(failure) => Err((failure, Some(String::new()))),
+            Preemption::NotHelpful(message) => {
+                diagnosis.post_filter = message;
+                Some(String::new())
+            }
+            Preemption::Preempt { node, victims } => {
+                self.evict(pod, &node, victims);
+                Some(node.to_string())
+            }
+        };
+        Err((Failure::Unfit(Box::new(diagnosis)), nomination))
+    }
+
+    /// Evicts the victims of a preemption, and withdraws the nominations of lesser pods to that node.
+    fn evict(&mut self, pod: &Arc<PodInfo>, node: &Arc<str>, victims: Vec<Arc<PodInfo>>) {
+        for lesser in self.nominator.behind(pod, node) {
+            self.nominator.remove(&lesser.uid);
+            let client = self.client.clone();
+            self.bindings.spawn(async move { writes::withdraw_nomination(&client, &lesser).await });
+            self.queue.wake(|q| q.info.priority < pod.priority && q.info.nominated_node() == &**node);
         }
+        let (client, tx, recorder) = (self.client.clone(), self.tx.clone(), self.recorder.clone());
+        let (pod, node, scheduler, clock) = (pod.clone(), node.clone(), self.config.scheduler_name.clone(), self.config.clock);
+        self.bindings.spawn(async move {
+            for victim in victims {
+                if let Err(e) = writes::evict(&client, &victim, &scheduler, clock).await {
+                    tracing::warn!(namespace = victim.namespace(), pod = victim.name(), error = %e, "pod not preempted");
+                    let _ = tx.send(Message::PreemptionFailed(pod.uid.clone()));
+                    return;
+                }
+                let message = format!("Preempted by pod {} on node {node}", pod.uid);
+                recorder.event(&reference_to(&*victim.pod), EventType::Normal, "Preempted", message);
+            }
+        });
     }
 
     fn reserve_and_bind(&mut self, pod: Arc<PodInfo>, slot: usize) {

@@ -6,8 +6,6 @@
 //!
 //! Behaviour is upstream's (`pkg/scheduler` of v1.36): the extension points, the plugins' verdicts and words, scores and weights.
 
-#![allow(dead_code)]
-
 mod cache;
 mod change;
 mod config;

@@ -21,6 +21,8 @@ pub struct Listers {
     pub replication_controllers: Arc<Informer<ReplicationController>>,
     pub stateful_sets: Arc<Informer<StatefulSet>>,
     pub disruption_budgets: Arc<Informer<PodDisruptionBudget>>,
+    /// Counts changes of claims, for bindings that wait for theirs.
+    pub claims_changed: Arc<tokio::sync::watch::Sender<u64>>,
 }
 
 impl Listers {
@@ -39,6 +41,7 @@ impl Listers {
             replication_controllers: informers.of(),
             stateful_sets: informers.of(),
             disruption_budgets: informers.of(),
+            claims_changed: Arc::new(tokio::sync::watch::Sender::new(0)),
         }
     }
 

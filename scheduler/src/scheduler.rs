@@ -121,6 +121,8 @@ fn forward_storage(listers: &Listers, tx: &UnboundedSender<Message>) {
         let tx = tx.clone();
         informer.add_handler(move |_| drop(tx.send(Message::Storage(of))));
     }
+    let changed = listers.claims_changed.clone();
+    listers.claims.add_handler(move |_| changed.send_modify(|n| *n = n.wrapping_add(1)));
     watch(&listers.claims, tx, Storage::Claim);
     watch(&listers.volumes, tx, Storage::Volume);
     watch(&listers.classes, tx, Storage::Class);

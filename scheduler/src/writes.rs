@@ -2,7 +2,7 @@
 
 use crate::framework::PreBind;
 use crate::pod::PodInfo;
-use client::{Client, Clock, Patch};
+use client::{Client, Clock, DeleteOptions, Patch};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
@@ -53,4 +53,36 @@ pub fn not_scheduled(pod: &Pod, reason: &str, message: &str, nominated: Option<&
         patch.insert("nominatedNodeName".into(), if node.is_empty() { Value::Null } else { node.into() });
     }
     (!patch.is_empty()).then(|| Patch::Strategic(json!({"metadata": {"uid": pod.metadata.uid}, "status": patch})))
+}
+
+/// Marks a pod as disrupted by the scheduler and deletes it. One that is gone is fine.
+pub async fn evict(client: &Client, victim: &PodInfo, scheduler: &str, clock: Clock) -> client::Result<()> {
+    let (namespace, name) = (victim.namespace(), victim.name());
+    let mut condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
+        "lastProbeTime": null,
+        "lastTransitionTime": clock.time(),
+    });
+    if let Some(generation) = victim.pod.metadata.generation {
+        condition["observedGeneration"] = generation.into();
+    }
+    let patch = Patch::Strategic(json!({"metadata": {"uid": &*victim.uid}, "status": {"conditions": [condition]}}));
+    let gone_is_fine = |r: client::Result<()>| match r {
+        Err(e) if e.is_not_found() => Ok(()),
+        other => other,
+    };
+    gone_is_fine(client.patch_status::<Pod>(namespace, name, &patch).await.map(drop))?;
+    let options = DeleteOptions { uid: Some(victim.uid.to_string()), ..Default::default() };
+    gone_is_fine(client.delete::<Pod>(namespace, name, &options).await)
+}
+
+/// Clears `status.nominatedNodeName`.
+pub async fn withdraw_nomination(client: &Client, pod: &PodInfo) {
+    let patch = Patch::Strategic(json!({"metadata": {"uid": &*pod.uid}, "status": {"nominatedNodeName": null}}));
+    if let Err(e) = client.patch_status::<Pod>(pod.namespace(), pod.name(), &patch).await {
+        tracing::debug!(namespace = pod.namespace(), pod = pod.name(), error = %e, "nomination not withdrawn");
+    }
 }
