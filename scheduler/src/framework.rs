@@ -57,7 +57,6 @@ pub trait NodeFilter: Send {
 }
 
 pub trait ScorePlugin: Send + Sync {
-    fn name(&self) -> &'static str;
     /// `None`: this plugin has no preference for this pod.
     fn pre_score<'a>(&'a self, cycle: Cycle<'a>, pod: &'a PodInfo, nodes: &[usize]) -> Option<Box<dyn NodeScorer + 'a>>;
 }
@@ -71,7 +70,6 @@ pub trait NodeScorer: Send {
 
 /// Sets something aside for a pod on the node chosen for it, and prepares it before the binding.
 pub trait ReservePlugin: Send + Sync {
-    fn name(&self) -> &'static str;
     fn reserve(&self, cycle: Cycle<'_>, pod: &PodInfo, node: &NodeInfo) -> Result<Option<Box<dyn PreBind>>, Status>;
     fn unreserve(&self, pod: &PodInfo);
 }

@@ -78,10 +78,6 @@ impl Queue {
     pub fn get_mut(&mut self, uid: &str) -> Option<&mut Queued> {
         self.pods.get_mut(uid)
     }
-    #[cfg(test)]
-    pub fn place(&self, uid: &str) -> Option<Place> {
-        self.pods.get(uid).map(|q| q.place)
-    }
 
     /// A new pod; `gated` while its gates keep it out.
     pub fn add(&mut self, info: Arc<PodInfo>, gated: bool) {

@@ -46,9 +46,6 @@ impl Resources {
         }
         out
     }
-    pub fn is_zero(&self) -> bool {
-        self.cpu == 0 && self.memory == 0 && self.ephemeral == 0 && self.scalars.is_empty()
-    }
     pub fn scalar(&self, name: &str) -> i64 {
         self.scalars.binary_search_by(|(n, _)| n.as_str().cmp(name)).map_or(0, |i| self.scalars[i].1)
     }

@@ -25,9 +25,6 @@ fn normalized(name: &str) -> String {
 }
 
 impl ScorePlugin for ImageLocality {
-    fn name(&self) -> &'static str {
-        "ImageLocality"
-    }
     fn pre_score<'a>(&'a self, cycle: Cycle<'a>, pod: &'a PodInfo, _: &[usize]) -> Option<Box<dyn NodeScorer + 'a>> {
         let spec = pod.spec();
         let containers = spec.init_containers.iter().flatten().chain(&spec.containers);

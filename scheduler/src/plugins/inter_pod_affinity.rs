@@ -169,9 +169,6 @@ fn weigh(cache: &Cache, listers: &Listers, pod: &PodInfo) -> Counts {
 }
 
 impl ScorePlugin for InterPodAffinity {
-    fn name(&self) -> &'static str {
-        NAME
-    }
     fn pre_score<'a>(&'a self, cycle: Cycle<'a>, pod: &'a PodInfo, _: &[usize]) -> Option<Box<dyn NodeScorer + 'a>> {
         if pod.preferred_affinity.is_empty() && pod.preferred_anti_affinity.is_empty() && cycle.cache.affinity_pods == 0 {
             return None;

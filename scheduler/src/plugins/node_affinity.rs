@@ -49,9 +49,6 @@ impl NodeFilter for Filter<'_> {
 }
 
 impl ScorePlugin for NodeAffinity {
-    fn name(&self) -> &'static str {
-        NAME
-    }
     fn pre_score<'a>(&'a self, _: Cycle<'a>, pod: &'a PodInfo, _: &[usize]) -> Option<Box<dyn NodeScorer + 'a>> {
         let affinity = pod.spec().affinity.as_ref()?.node_affinity.as_ref()?;
         let terms = preferred(affinity.preferred_during_scheduling_ignored_during_execution.as_ref()?);

@@ -10,9 +10,6 @@ pub struct NodeResourcesBalancedAllocation;
 struct Scorer<'a>(&'a Resources);
 
 impl ScorePlugin for NodeResourcesBalancedAllocation {
-    fn name(&self) -> &'static str {
-        "NodeResourcesBalancedAllocation"
-    }
     fn pre_score<'a>(&'a self, _: Cycle<'a>, pod: &'a PodInfo, _: &[usize]) -> Option<Box<dyn NodeScorer + 'a>> {
         let want = &pod.requests.exact;
         // Best-effort pods leave the balance as it is.

@@ -91,9 +91,6 @@ impl NodeFilter for Filter<'_> {
 }
 
 impl ScorePlugin for NodeResourcesFit {
-    fn name(&self) -> &'static str {
-        NAME
-    }
     fn pre_score<'a>(&'a self, _: Cycle<'a>, pod: &'a PodInfo, _: &[usize]) -> Option<Box<dyn NodeScorer + 'a>> {
         Some(Box::new(Scorer(&pod.requests)))
     }

@@ -208,9 +208,6 @@ struct Scorer<'a> {
 }
 
 impl ScorePlugin for PodTopologySpread {
-    fn name(&self) -> &'static str {
-        NAME
-    }
     fn pre_score<'a>(&'a self, cycle: Cycle<'a>, pod: &'a PodInfo, nodes: &[usize]) -> Option<Box<dyn NodeScorer + 'a>> {
         let has_own = pod.spec().topology_spread_constraints.as_ref().is_some_and(|c| !c.is_empty());
         let constraints = if has_own { own(pod, "ScheduleAnyway") } else { defaults(pod, cycle.listers) };

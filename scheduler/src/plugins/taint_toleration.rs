@@ -48,9 +48,6 @@ impl NodeFilter for Filter<'_> {
 }
 
 impl ScorePlugin for TaintToleration {
-    fn name(&self) -> &'static str {
-        NAME
-    }
     fn pre_score<'a>(&'a self, cycle: Cycle<'a>, pod: &'a PodInfo, nodes: &[usize]) -> Option<Box<dyn NodeScorer + 'a>> {
         // Without such taints all nodes score the same.
         if !nodes.iter().any(|n| cycle.cache.nodes[*n].has_soft_taints) {

@@ -132,7 +132,7 @@ fn topology_allows(class: &StorageClass, node: &Node) -> bool {
 /// Whether the driver says there is room for a claim near a node; drivers that do not track capacity are trusted.
 fn has_capacity(listers: &Listers, class: &StorageClass, c: &PersistentVolumeClaim, node: &Node) -> bool {
     let driver = listers.csi_drivers.get_key(&class.provisioner);
-    if !driver.is_some_and(|d| d.spec.storage_capacity == Some(true)) {
+    if driver.is_none_or(|d| d.spec.storage_capacity != Some(true)) {
         return true;
     }
     let size = requested(c);
@@ -280,9 +280,6 @@ impl NodeFilter for Filter<'_> {
 }
 
 impl ReservePlugin for Arc<VolumeBinding> {
-    fn name(&self) -> &'static str {
-        NAME
-    }
     fn reserve(&self, cycle: Cycle<'_>, pod: &PodInfo, node: &NodeInfo) -> Result<Option<Box<dyn PreBind>>, Status> {
         if pod.claims.is_empty() {
             return Ok(None);
