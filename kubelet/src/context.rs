@@ -26,6 +26,8 @@ pub struct Context {
     pub probe_results: Results,
     pub cgroups: crate::cgroups::Cgroups,
     pub images: crate::images::Images,
+    /// Sysctls that pods may set.
+    pub sysctls: crate::admission::sysctl::Allowed,
 }
 
 impl Context {

@@ -1,5 +1,6 @@
 //! The agent put together: from configuration and client to a running kubelet; pods of this node to their workers.
 
+use crate::admission::{self, Place, Rejection};
 use crate::cgroups::Cgroups;
 use crate::config::{Config, ConfigError};
 use crate::context::Context;
@@ -120,8 +121,11 @@ impl Kubelet {
             let pods = pods.clone();
             Arc::new(move |uid| pods.wake(uid))
         };
+        let machine = Machine::read(&config);
+        let sysctls = admission::sysctl::Allowed::new(&machine.kernel, &config.kubelet.allowed_unsafe_sysctls)?;
         Ok(Arc::new(Context {
-            machine: Machine::read(&config),
+            machine,
+            sysctls,
             runtime: self.runtime,
             runtime_name,
             recorder: Recorder::start(client.clone(), "kubelet", name, self.clock),
@@ -155,12 +159,18 @@ async fn dispatch(ctx: Arc<Context>, pods: Pods, informer: Arc<Informer<Pod>>) {
         };
         let _ = tx.send(change);
     });
-    tokio::join!(informer.synced(), ctx.services.synced());
-    let known: HashSet<String> = informer.list().iter().map(|p| p.uid().to_owned()).collect();
+    tokio::join!(informer.synced(), ctx.services.synced(), ctx.node.synced());
+    let mut present = informer.list();
+    let known: HashSet<String> = present.iter().map(|p| p.uid().to_owned()).collect();
     crate::orphans::remove(&ctx, &known).await;
+    // What runs here already keeps its place before anything new is looked at; the rest is taken oldest first.
+    present.sort_by_key(|p| (!was_admitted(p), p.metadata.creation_timestamp.as_ref().map(|t| t.0)));
+    for pod in present.into_iter().filter(|p| !spec::is_mirror(p)) {
+        set(&ctx, &pods, pod).await;
+    }
     while let Some(change) = rx.recv().await {
         match change {
-            Change::Set(pod) if !spec::is_mirror(&pod) => set(&ctx, &pods, pod),
+            Change::Set(pod) if !spec::is_mirror(&pod) => set(&ctx, &pods, pod).await,
             Change::Gone(pod) => {
                 if let Some(h) = pods.get(pod.uid()) {
                     h.update(pod);
@@ -172,20 +182,47 @@ async fn dispatch(ctx: Arc<Context>, pods: Pods, informer: Arc<Informer<Pod>>) {
     }
 }
 
-fn set(ctx: &Arc<Context>, pods: &Pods, pod: Arc<Pod>) {
+async fn set(ctx: &Arc<Context>, pods: &Pods, pod: Arc<Pod>) {
     let uid = pod.uid().to_owned();
     if let Some(h) = pods.get(&uid) {
         h.update(pod);
         return;
     }
+    let rejection = admit(ctx, pods, &pod).await.err();
     let all = pods.clone();
-    let handle = worker::spawn(ctx.clone(), pod, {
+    let handle = worker::spawn(ctx.clone(), pod, rejection, {
         let uid = uid.clone();
         move || {
             all.0.lock().remove(&uid);
         }
     });
     pods.0.lock().insert(uid, handle);
+}
+
+/// Whether an earlier run of the agent took the pod. Unlike upstream, which asks again after a restart, it then stays: a restart of
+/// the agent ends no container.
+fn was_admitted(pod: &Pod) -> bool {
+    spec::status(pod).start_time.is_some()
+}
+
+async fn admit(ctx: &Context, pods: &Pods, pod: &Pod) -> Result<(), Rejection> {
+    let over = matches!(spec::status(pod).phase.as_deref(), Some("Failed" | "Succeeded"));
+    if over || was_admitted(pod) || pod.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let others: Vec<Arc<Pod>> = pods.all().iter().filter(|h| h.is_active()).map(Handle::pod).collect();
+    let allocatable = ctx.machine.allocatable();
+    let name = &ctx.config.node_name;
+    let node = ctx.node.get("", name).unwrap_or_else(|| Arc::new(crate::node::register::unregistered(ctx)));
+    let check = |node: &Node| admission::admit(pod, &Place { node, allocatable: &allocatable, others: &others }, &ctx.sysctls);
+    match check(&node) {
+        // The node's labels may be newer than what the watch told so far.
+        Err(r) if r.is_affinity() => match ctx.client.get::<Node>("", name).await {
+            Ok(fresh) => check(&fresh),
+            Err(_) => Err(r),
+        },
+        verdict => verdict,
+    }
 }
 
 /// Wakes pods when their containers change: by the runtime's event stream, or, where it has none, by listing once a second while

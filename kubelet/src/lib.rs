@@ -3,6 +3,7 @@
 //! [`build`] makes a [`Kubelet`] of a [`Config`] and a client; [`Kubelet::run`] runs it. One task per pod ([`pod::worker`]) owns the
 //! pod's life here, woken by the API, the runtime's events, probes and timers.
 
+mod admission;
 mod cgroups;
 pub mod config;
 mod context;

@@ -85,6 +85,13 @@ fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
     strip(a) != strip(b)
 }
 
+/// The node as it will be once it is registered: what pods are checked against until then.
+pub fn unregistered(ctx: &Context) -> Node {
+    let metadata = ObjectMeta { name: Some(ctx.config.node_name.clone()), labels: Some(labels(ctx)), ..Default::default() };
+    let taints = ctx.config.kubelet.register_with_taints.clone();
+    Node { metadata, spec: Some(NodeSpec { taints: Some(taints), ..Default::default() }), status: None }
+}
+
 async fn register(ctx: &Context) -> client::Result<Node> {
     let name = &ctx.config.node_name;
     if !ctx.config.kubelet.register_node {

@@ -6,6 +6,7 @@ use super::backoff::Backoff;
 use super::status::{Failures, Inputs};
 use super::writer::Writer;
 use super::{kill, spec, status};
+use crate::admission::Rejection;
 use crate::context::Context;
 use crate::probes::{PodProbes, Target};
 use crate::runtime::PodRecord;
@@ -79,6 +80,14 @@ impl Handle {
     pub fn pod(&self) -> Arc<Pod> {
         self.wish.borrow().pod.clone()
     }
+    /// It holds what it asked for: it was admitted, and is neither over nor gone from the API.
+    pub fn is_active(&self) -> bool {
+        let over = |phase: Option<&str>| matches!(phase, Some("Failed" | "Succeeded"));
+        let wish = self.wish.borrow();
+        let view = self.view.lock();
+        let ended = over(view.status.phase.as_deref()) || over(spec::status(&wish.pod).phase.as_deref());
+        !wish.gone && view.state != State::TerminatedPod && !ended
+    }
     pub fn view(&self) -> View {
         self.view.lock().clone()
     }
@@ -100,14 +109,32 @@ pub struct Worker {
     /// Something failed that has no time of its own: try again soon.
     pub(super) failed: bool,
     retries: u32,
+    /// The node did not take it: nothing is started, and its status says only that.
+    rejected: bool,
     wake_at: Option<Instant>,
     /// Resources last given to a container, by its ID.
     pub(super) given: HashMap<String, cri::v1::LinuxContainerResources>,
 }
 
-/// Starts the worker of a pod; `finished` is called at its end, when nothing of the pod is left on the node.
-pub fn spawn(ctx: Arc<Context>, pod: Arc<Pod>, finished: impl FnOnce() + Send + 'static) -> Handle {
-    let status = pod.status.clone().unwrap_or_default();
+/// The whole status of a pod that the node does not take.
+fn refused(pod: &Pod, r: &Rejection) -> PodStatus {
+    PodStatus {
+        phase: Some("Failed".into()),
+        reason: Some(r.reason.clone()),
+        message: Some(format!("Pod was rejected: {}", r.message)),
+        qos_class: Some(spec::qos_class(pod).to_owned()),
+        observed_generation: pod.metadata.generation,
+        ..spec::status(pod).clone()
+    }
+}
+
+/// Starts the worker of a pod, which only tells about its failure if it was rejected; `finished` is called at its end, when nothing of the pod is left on the node.
+pub fn spawn(ctx: Arc<Context>, pod: Arc<Pod>, rejection: Option<Rejection>, finished: impl FnOnce() + Send + 'static) -> Handle {
+    let mut status = spec::status(&pod).clone();
+    if let Some(r) = &rejection {
+        ctx.pod_event(&pod, EventType::Warning, &r.reason, r.message.clone());
+        status = refused(&pod, r);
+    }
     let view = View { state: State::SyncPod, status: status.clone(), record: PodRecord::default() };
     let handle = Handle {
         wish: Arc::new(watch::Sender::new(Wish { pod: pod.clone(), gone: false, evict: None })),
@@ -129,6 +156,7 @@ pub fn spawn(ctx: Arc<Context>, pod: Arc<Pod>, finished: impl FnOnce() + Send + 
         status,
         failed: false,
         retries: 0,
+        rejected: rejection.is_some(),
         wake_at: None,
         given: HashMap::new(),
     };
@@ -414,6 +442,10 @@ impl Worker {
 
     /// Makes the status anew and sends it; true if the pod's phase is final.
     fn publish(&mut self, pod: &Pod, terminal: bool, evict: Option<(String, String)>) -> bool {
+        if self.rejected {
+            self.writer.put(self.status.clone());
+            return true;
+        }
         self.follow_probes(pod, terminal);
         let inputs = Inputs { pod, record: &self.record, old: &self.status, failures: &self.failures, terminal, evict };
         let mut status = status::generate(&self.ctx, &inputs);
