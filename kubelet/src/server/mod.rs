@@ -2,6 +2,7 @@
 
 mod auth;
 mod logs;
+mod metrics;
 mod stats;
 mod stream;
 
@@ -185,7 +186,9 @@ impl Service {
                 self.run_command(ns, pod, container, &query).await
             }
             ["stats", "summary"] if get => stats::summary(self).await,
-            ["metrics"] | ["metrics", "probes" | "cadvisor"] if get => answer(StatusCode::OK, stats::METRICS, ""),
+            ["metrics"] if get => metrics::kubelet(self),
+            ["metrics", "cadvisor"] if get => metrics::cadvisor(self).await,
+            ["metrics", "probes"] if get => answer(StatusCode::OK, stats::METRICS, ""),
             ["metrics", "resource"] if get => stats::resource_metrics(self).await,
             ["configz"] if get => self.configz(),
             _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),

@@ -6,18 +6,49 @@ use cri::v1::ContainerStats;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 pub const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-struct Usage {
-    name: String,
+/// What one container uses.
+pub struct Usage {
+    pub name: String,
+    pub id: String,
     at: i64,
-    cpu_nanos: u64,
-    working_set: u64,
-    rss: u64,
-    logs_and_layer: u64,
+    pub cpu_nanos: u64,
+    pub working_set: u64,
+    pub rss: u64,
+    /// Bytes of its writable layer.
+    pub layer: u64,
+}
+
+/// What a pod's interface has carried.
+pub struct Network {
+    pub name: String,
+    pub rx_bytes: u64,
+    pub rx_errors: u64,
+    pub tx_bytes: u64,
+    pub tx_errors: u64,
+}
+
+/// The main interface of each pod, by UID; of none where the runtime has no sandbox statistics.
+pub async fn networks(service: &Service) -> HashMap<String, Network> {
+    let all = service.ctx.runtime.sandbox_stats().await.unwrap_or_default();
+    let one = |s: cri::v1::PodSandboxStats| {
+        let uid = s.attributes?.labels.get(POD_UID_LABEL)?.clone();
+        let i = s.linux?.network?.default_interface?;
+        let value = |v: Option<cri::v1::UInt64Value>| v.map_or(0, |v| v.value);
+        let n = Network {
+            name: i.name,
+            rx_bytes: value(i.rx_bytes),
+            rx_errors: value(i.rx_errors),
+            tx_bytes: value(i.tx_bytes),
+            tx_errors: value(i.tx_errors),
+        };
+        Some((uid, n))
+    };
+    all.into_iter().filter_map(one).collect()
 }
 
 fn usage(s: &ContainerStats) -> Usage {
@@ -26,11 +57,12 @@ fn usage(s: &ContainerStats) -> Usage {
     let memory = s.memory.as_ref();
     Usage {
         name,
+        id: s.attributes.as_ref().map(|a| a.id.clone()).unwrap_or_default(),
         at: cpu.map_or(0, |c| c.timestamp),
         cpu_nanos: cpu.and_then(|c| c.usage_core_nano_seconds.as_ref()).map_or(0, |v| v.value),
         working_set: memory.and_then(|m| m.working_set_bytes.as_ref()).map_or(0, |v| v.value),
         rss: memory.and_then(|m| m.rss_bytes.as_ref()).map_or(0, |v| v.value),
-        logs_and_layer: s.writable_layer.as_ref().and_then(|l| l.used_bytes.as_ref()).map_or(0, |v| v.value),
+        layer: s.writable_layer.as_ref().and_then(|l| l.used_bytes.as_ref()).map_or(0, |v| v.value),
     }
 }
 
@@ -38,9 +70,10 @@ fn time(nanos: i64) -> String {
     Timestamp::from_second(nanos.div_euclid(1_000_000_000)).unwrap_or_default().to_string()
 }
 
-type ByPod = BTreeMap<(String, String, String), Vec<Usage>>;
+/// Containers by their pod's namespace, name and UID.
+pub type ByPod = BTreeMap<(String, String, String), Vec<Usage>>;
 
-async fn collect(service: &Service) -> Result<ByPod, String> {
+pub async fn collect(service: &Service) -> Result<ByPod, String> {
     let stats = service.ctx.runtime.container_stats().await.map_err(|e| e.to_string())?;
     let mut pods = ByPod::new();
     for s in &stats {
@@ -74,6 +107,7 @@ pub async fn summary(service: &Service) -> Answer {
         Ok(p) => p,
         Err(e) => return super::text(StatusCode::INTERNAL_SERVER_ERROR, e),
     };
+    let networks = networks(service).await;
     let now = time(i64::try_from(service.ctx.clock.now().as_nanosecond()).unwrap_or(0));
     let started = |uid: &str| {
         let handle = service.pods.get(uid)?;
@@ -91,17 +125,26 @@ pub async fn summary(service: &Service) -> Answer {
                         "name": c.name, "startTime": started(uid),
                         "cpu": {"time": at, "usageCoreNanoSeconds": c.cpu_nanos},
                         "memory": {"time": at, "workingSetBytes": c.working_set, "rssBytes": c.rss},
-                        "rootfs": {"time": at, "usedBytes": c.logs_and_layer},
+                        "rootfs": {"time": at, "usedBytes": c.layer},
                     })
                 })
                 .collect();
-            json!({
+            let mut entry = json!({
                 "podRef": {"name": name, "namespace": namespace, "uid": uid},
                 "startTime": started(uid),
                 "containers": list,
                 "cpu": {"time": now, "usageCoreNanoSeconds": sum(|c| c.cpu_nanos)},
                 "memory": {"time": now, "workingSetBytes": sum(|c| c.working_set), "rssBytes": sum(|c| c.rss)},
-            })
+            });
+            if let Some(n) = networks.get(uid) {
+                let i = json!({"name": n.name, "rxBytes": n.rx_bytes, "rxErrors": n.rx_errors, "txBytes": n.tx_bytes,
+                    "txErrors": n.tx_errors});
+                let mut all = i.clone();
+                all["time"] = now.clone().into();
+                all["interfaces"] = json!([i]);
+                entry["network"] = all;
+            }
+            entry
         })
         .collect();
     let (used, available) = node_memory();
