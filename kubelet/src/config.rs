@@ -102,6 +102,7 @@ pub struct KubeletConfiguration {
     pub node_lease_duration_seconds: i32,
     pub cgroup_root: String,
     pub cgroup_driver: String,
+    #[serde(rename = "cgroupsPerQOS")]
     pub cgroups_per_qos: bool,
     pub max_pods: u32,
     #[serde(rename = "clusterDNS")]
@@ -124,10 +125,15 @@ pub struct KubeletConfiguration {
     pub register_node: bool,
     pub register_with_taints: Vec<k8s_openapi::api::core::v1::Taint>,
     pub pod_logs_dir: String,
+    #[serde(rename = "providerID")]
     pub provider_id: String,
     pub allowed_unsafe_sysctls: Vec<String>,
+    #[serde(rename = "imageGCHighThresholdPercent")]
     pub image_gc_high_threshold_percent: u8,
+    #[serde(rename = "imageGCLowThresholdPercent")]
     pub image_gc_low_threshold_percent: u8,
+    #[serde(rename = "imageMinimumGCAge", deserialize_with = "duration")]
+    pub image_minimum_gc_age: Duration,
     pub enable_debugging_handlers: bool,
     #[serde(deserialize_with = "duration")]
     pub streaming_connection_idle_timeout: Duration,
@@ -179,6 +185,7 @@ impl Default for KubeletConfiguration {
             allowed_unsafe_sysctls: Vec::new(),
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
+            image_minimum_gc_age: Duration::from_secs(120),
             enable_debugging_handlers: true,
             streaming_connection_idle_timeout: Duration::from_secs(4 * 3600),
         }
@@ -264,6 +271,15 @@ impl KubeletConfiguration {
         if !self.cgroups_per_qos {
             return refuse("cgroupsPerQOS: false is not supported".into());
         }
+        let (high, low) = (self.image_gc_high_threshold_percent, self.image_gc_low_threshold_percent);
+        if high > 100 || low >= high {
+            return refuse(format!(
+                "imageGCLowThresholdPercent {low} must be less than imageGCHighThresholdPercent {high}, which is at most 100"
+            ));
+        }
+        if !self.static_pod_path.is_empty() {
+            return refuse("staticPodPath is not supported yet: create the pods through the API".into());
+        }
         match self.authorization.mode.as_str() {
             "Webhook" | "AlwaysAllow" => Ok(()),
             other => refuse(format!("authorization mode {other:?} is neither Webhook nor AlwaysAllow")),
@@ -286,6 +302,8 @@ mod tests {
         assert_eq!(c.authentication.x509.client_ca_file, "/ca");
         assert!(c.authentication.webhook.enabled);
         assert_eq!(c.sync_frequency, Duration::from_secs(90));
+        let gc = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nimageGCLowThresholdPercent: 90\n";
+        assert!(KubeletConfiguration::parse(gc).unwrap_err().contains("must be less than"));
         let systemd = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncgroupDriver: systemd\n";
         assert!(KubeletConfiguration::parse(systemd).unwrap_err().contains("not supported"));
     }

@@ -71,9 +71,18 @@ pub struct Kubelet {
 /// An agent for the runtime that the configuration names.
 pub fn build(config: Config, client: Client) -> Result<Kubelet, StartError> {
     config.kubelet.check()?;
+    if config.kubelet.fail_swap_on && swap_is_on(&std::fs::read_to_string("/proc/swaps").unwrap_or_default()) {
+        let message = "running with swap on is not supported, please disable swap or set failSwapOn to false";
+        return Err(ConfigError::Unsupported(message.into()).into());
+    }
     let k = &config.kubelet;
     let runtime = Arc::new(CriRuntime::connect(&k.container_runtime_endpoint, &k.image_service_endpoint)?);
     Ok(Kubelet { config, client, runtime, clock: Clock::System })
+}
+
+/// Whether `/proc/swaps` lists anything below its heading.
+fn swap_is_on(swaps: &str) -> bool {
+    swaps.lines().skip(1).any(|l| !l.trim().is_empty())
 }
 
 impl Kubelet {
@@ -210,6 +219,7 @@ async fn admit(ctx: &Context, pods: &Pods, pod: &Pod) -> Result<(), Rejection> {
     if over || was_admitted(pod) || pod.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
+    crate::eviction::admit(ctx, pod)?;
     let others: Vec<Arc<Pod>> = pods.all().iter().filter(|h| h.is_active()).map(Handle::pod).collect();
     let allocatable = ctx.machine.allocatable();
     let name = &ctx.config.node_name;
@@ -275,12 +285,22 @@ async fn relist(ctx: Arc<Context>, pods: Pods) {
     }
 }
 
-/// Rare chores: log rotation, emptyDir limits, the weight of the Burstable class.
+/// How often images are looked at.
+const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
+
+/// Rare chores: log rotation, emptyDir limits, node pressure, unused images, the weight of the Burstable class.
 async fn housekeeping(ctx: Arc<Context>, pods: Pods) {
+    let mut images = crate::image_gc::ImageCollector::default();
+    let mut images_due = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(Duration::from_secs(10)).await;
         let all = pods.all();
         crate::logs::rotate(&ctx, &all).await;
+        if images_due <= tokio::time::Instant::now() {
+            images.collect(&ctx).await;
+            images_due = tokio::time::Instant::now() + IMAGE_GC_PERIOD;
+        }
+        crate::eviction::relieve(&ctx, &all, &mut images).await;
         for h in &all {
             let pod = h.pod();
             if let Some(message) = crate::volumes::usage::exceeded(&ctx, &pod) {
@@ -314,5 +334,17 @@ async fn pod_cidr(ctx: Arc<Context>) {
                 Err(e) => tracing::warn!(error = %e, "runtime does not take the pod CIDR"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn swap() {
+        let heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        assert!(!swap_is_on(heading) && !swap_is_on(""));
+        assert!(swap_is_on(&format!("{heading}/dev/sda2  partition\t1\t0\t-2\n")));
     }
 }

@@ -8,6 +8,8 @@ mod cgroups;
 pub mod config;
 mod context;
 mod credentials;
+mod eviction;
+mod image_gc;
 mod images;
 mod kubelet;
 mod logs;

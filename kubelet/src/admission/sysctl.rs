@@ -92,7 +92,8 @@ impl Allowed {
             let Some(ns) = namespace(&name) else {
                 return Err(ConfigError::Unsupported(format!("the sysctls {name:?} are not known to be namespaced")));
             };
-            if prefixed { &mut allowed.prefixes } else { &mut allowed.exact }.push((name, ns));
+            let list = if prefixed { &mut allowed.prefixes } else { &mut allowed.exact };
+            list.push((name, ns));
         }
         Ok(allowed)
     }

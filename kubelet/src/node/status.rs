@@ -7,6 +7,7 @@ use cri::v1 as api;
 use k8s_openapi::api::core::v1::{
     ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
 };
+use machinery::quantity::{Format, Quantity as Amount};
 
 /// The Kubernetes version this agent speaks.
 pub const VERSION: &str = "v1.36.3";
@@ -32,26 +33,53 @@ fn condition_problem(status: &Result<api::StatusResponse>, kind: &str, text: &st
     }
 }
 
+/// A resource below its hard threshold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// `memory`, `ephemeral-storage` or `inodes`.
+    pub resource: &'static str,
+    /// As configured, or what the percentage comes to.
+    pub threshold: String,
+    pub available: i64,
+}
+
+impl Shortage {
+    /// An amount of the resource as messages print it.
+    pub fn print(&self, amount: i64) -> String {
+        let format = if self.resource == "inodes" { Format::DecimalSI } else { Format::BinarySI };
+        Amount::new(amount, format).to_string()
+    }
+}
+
 /// What pressure there is on the node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
-    pub memory: bool,
-    pub disk: bool,
+    pub memory: Option<Shortage>,
+    pub disk: Option<Shortage>,
 }
 
 impl Pressure {
     /// Measures against the hard thresholds.
     pub fn measure(ctx: &Context) -> Self {
-        let limit = |signal: &str, of: i64| ctx.config.kubelet.eviction_hard.get(signal).map(|t| threshold(t, of));
+        let check = |signal: &str, resource: &'static str, available: i64, of: i64| {
+            let text = ctx.config.kubelet.eviction_hard.get(signal)?;
+            let limit = threshold(text, of);
+            let mut s = Shortage { resource, threshold: text.clone(), available };
+            if text.ends_with('%') {
+                s.threshold = s.print(limit);
+            }
+            (available < limit).then_some(s)
+        };
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let free = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:")).and_then(|l| l.split_whitespace().next());
         let free = free.and_then(|n| n.parse::<i64>().ok()).map_or(i64::MAX, |k| k * 1024);
-        let memory = limit("memory.available", ctx.machine.memory).is_some_and(|l| free < l);
-        let disk = rustix::fs::statvfs(&ctx.config.root_dir).is_ok_and(|s| {
+        let memory = check("memory.available", "memory", free, ctx.machine.memory);
+        let disk = rustix::fs::statvfs(&ctx.config.root_dir).ok().and_then(|s| {
             let bytes = |blocks: u64| i64::try_from(blocks * s.f_frsize).unwrap_or(i64::MAX);
             let inodes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-            limit("nodefs.available", bytes(s.f_blocks)).is_some_and(|l| bytes(s.f_bavail) < l)
-                || (s.f_files > 0 && limit("nodefs.inodesFree", inodes(s.f_files)).is_some_and(|l| inodes(s.f_favail) < l))
+            let by_inodes = || check("nodefs.inodesFree", "inodes", inodes(s.f_favail), inodes(s.f_files));
+            check("nodefs.available", "ephemeral-storage", bytes(s.f_bavail), bytes(s.f_blocks))
+                .or_else(|| if s.f_files > 0 { by_inodes() } else { None })
         });
         Self { memory, disk }
     }
@@ -97,7 +125,7 @@ pub async fn make(ctx: &Context, old: &NodeStatus) -> NodeStatus {
         (
             "MemoryPressure",
             word(
-                pressure.memory,
+                pressure.memory.is_some(),
                 ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
                 ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
             ),
@@ -105,7 +133,7 @@ pub async fn make(ctx: &Context, old: &NodeStatus) -> NodeStatus {
         (
             "DiskPressure",
             word(
-                pressure.disk,
+                pressure.disk.is_some(),
                 ("KubeletHasDiskPressure", "kubelet has disk pressure"),
                 ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
             ),

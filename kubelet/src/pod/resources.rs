@@ -5,6 +5,11 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
 
+/// Whether the node has to keep the pod whatever happens (upstream IsCriticalPod).
+pub fn is_critical(pod: &Pod) -> bool {
+    is_static(pod) || super::spec::is_mirror(pod) || spec(pod).priority.is_some_and(|p| p >= SYSTEM_CRITICAL)
+}
+
 pub const CPU_PERIOD: i64 = 100_000;
 const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;
@@ -44,7 +49,7 @@ pub fn container_memory_limit(c: &Container) -> i64 {
 /// What the OOM killer is told about a container (upstream GetContainerOOMScoreAdjust).
 pub fn oom_score_adj(pod: &Pod, c: &Container, memory_capacity: i64) -> i64 {
     const GUARANTEED: i64 = -997;
-    if is_static(pod) || spec(pod).priority.is_some_and(|p| p >= SYSTEM_CRITICAL) {
+    if is_critical(pod) {
         return GUARANTEED;
     }
     match qos_class(pod) {

@@ -13,7 +13,7 @@ use crate::runtime::PodRecord;
 use crate::volumes::Volumes;
 use client::{DeleteOptions, EventType, Object};
 use cri::v1::ContainerState;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ struct Wish {
     gone: bool,
     /// End with phase Failed: reason, message, grace.
     evict: Option<(String, String, i64)>,
+    /// The eviction is for the node's sake: the pod gets the condition DisruptionTarget.
+    disruption: bool,
 }
 
 /// The outside's end of a worker.
@@ -73,6 +75,14 @@ impl Handle {
             w.evict.get_or_insert((reason.to_owned(), message.to_owned(), grace));
         });
         self.wake.notify_one();
+    }
+    /// Ends the pod because the node is short of something.
+    pub fn evict_for_pressure(&self, message: &str) {
+        self.wish.send_modify(|w| w.disruption |= w.evict.is_none());
+        self.evict("Evicted", message, 1);
+    }
+    pub fn is_being_evicted(&self) -> bool {
+        self.wish.borrow().evict.is_some() && self.view.lock().state != State::TerminatedPod
     }
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -137,7 +147,7 @@ pub fn spawn(ctx: Arc<Context>, pod: Arc<Pod>, rejection: Option<Rejection>, fin
     }
     let view = View { state: State::SyncPod, status: status.clone(), record: PodRecord::default() };
     let handle = Handle {
-        wish: Arc::new(watch::Sender::new(Wish { pod: pod.clone(), gone: false, evict: None })),
+        wish: Arc::new(watch::Sender::new(Wish { pod: pod.clone(), gone: false, evict: None, disruption: false })),
         wake: Arc::new(Notify::new()),
         view: Arc::new(Mutex::new(view)),
     };
@@ -514,6 +524,9 @@ impl Worker {
             }
         }
         let evict = wish.evict.clone().map(|(r, m, _)| (r, m));
+        if let Some((_, message)) = evict.as_ref().filter(|_| wish.disruption) {
+            self.disrupted(pod, message);
+        }
         self.publish(pod, false, evict.clone());
         let grace = match &wish.evict {
             Some((_, _, grace)) => Some(*grace),
@@ -538,6 +551,22 @@ impl Worker {
         }
         self.publish(pod, true, evict);
         true
+    }
+
+    /// Says in the pod's conditions that the node ended it.
+    fn disrupted(&mut self, pod: &Pod, message: &str) {
+        let conditions = self.status.conditions.get_or_insert_default();
+        if !conditions.iter().any(|c| c.type_ == "DisruptionTarget") {
+            conditions.push(PodCondition {
+                type_: "DisruptionTarget".into(),
+                status: "True".into(),
+                reason: Some("TerminationByKubelet".into()),
+                message: Some(message.to_owned()),
+                last_transition_time: Some(self.ctx.clock.time()),
+                observed_generation: pod.metadata.generation,
+                ..Default::default()
+            });
+        }
     }
 
     /// Gives back what the pod used. With its deletion the object and the containers go too; true once nothing is left.

@@ -24,6 +24,18 @@ pub fn exceeded(ctx: &Context, pod: &Pod) -> Option<String> {
     None
 }
 
+/// What a pod's logs and disk-backed emptyDirs take on disk, in bytes.
+pub fn local(ctx: &Context, pod: &Pod) -> i64 {
+    let volumes = ctx.config.pod_dir(pod.uid()).join("volumes/kubernetes.io~empty-dir");
+    let on_disk = spec(pod)
+        .volumes
+        .iter()
+        .flatten()
+        .filter(|v| v.empty_dir.as_ref().is_some_and(|e| e.medium.as_deref().unwrap_or("").is_empty()));
+    let bytes = on_disk.map(|v| used(&volumes.join(&v.name))).sum::<u64>() + used(&ctx.pod_log_dir(pod));
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 /// Disk blocks of a tree, in bytes.
 fn used(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
@@ -32,4 +44,18 @@ fn used(dir: &Path) -> u64 {
         m.blocks() * 512 + if m.is_dir() { used(&e.path()) } else { 0 }
     };
     entries.flatten().map(one).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_are_measured_whole() {
+        let dir = tempfile::tempdir().expect("directory");
+        let before = used(dir.path());
+        std::fs::create_dir(dir.path().join("sub")).expect("directory");
+        std::fs::write(dir.path().join("sub/file"), vec![1; 1 << 20]).expect("file");
+        assert!(used(dir.path()) >= before + (1 << 20));
+    }
 }

@@ -121,6 +121,11 @@ fn kubelet_config(layout: &Layout, settings: &Settings, address: IpAddr) -> Resu
     };
     k.pod_logs_dir = layout.pod_logs.display().to_string();
     k.fail_swap_on = false;
+    // Images that were loaded by hand come from no registry again, and a personal machine's disk is often nine tenths full.
+    k.image_gc_high_threshold_percent = 100;
+    k.eviction_hard = [("memory.available", "100Mi"), ("nodefs.available", "1Gi"), ("nodefs.inodesFree", "1%")]
+        .map(|(signal, limit)| (signal.to_owned(), limit.to_owned()))
+        .into();
     k.serialize_image_pulls = false;
     Ok(config)
 }
