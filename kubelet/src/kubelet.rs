@@ -168,7 +168,7 @@ async fn dispatch(ctx: Arc<Context>, pods: Pods, informer: Arc<Informer<Pod>>) {
         };
         let _ = tx.send(change);
     });
-    tokio::join!(informer.synced(), ctx.services.synced(), ctx.node.synced());
+    tokio::join!(informer.synced(), ctx.services.synced());
     let mut present = informer.list();
     let known: HashSet<String> = present.iter().map(|p| p.uid().to_owned()).collect();
     crate::orphans::remove(&ctx, &known).await;

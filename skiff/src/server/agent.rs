@@ -123,7 +123,7 @@ fn kubelet_config(layout: &Layout, settings: &Settings, address: IpAddr) -> Resu
     k.fail_swap_on = false;
     // Images that were loaded by hand come from no registry again, and a personal machine's disk is often nine tenths full.
     k.image_gc_high_threshold_percent = 100;
-    k.eviction_hard = [("memory.available", "100Mi"), ("nodefs.available", "1Gi"), ("nodefs.inodesFree", "1%")]
+    k.eviction_hard = [("memory.available", "100Mi"), ("nodefs.available", "100Mi"), ("nodefs.inodesFree", "1%")]
         .map(|(signal, limit)| (signal.to_owned(), limit.to_owned()))
         .into();
     k.serialize_image_pulls = false;
