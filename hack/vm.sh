@@ -76,7 +76,7 @@ boot() { # DISK CONSOLE SCRIPT [FILE...]
   : >"$console"
   qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "${SKIFF_VM_CPUS:-2}" -m "${SKIFF_VM_MEMORY:-1024}" \
     -display none -vga none -monitor none -serial stdio -no-reboot -nic none -kernel "$vm/vmlinuz" -initrd "$vm/initrd.gz" \
-    -append "console=ttyS0 quiet panic=-1" -drive "file=$disk,if=virtio,format=qcow2,cache=writeback" \
+    -append "console=ttyS0 quiet loglevel=2 panic=-1" -drive "file=$disk,if=virtio,format=qcow2,cache=writeback" \
     -drive "file=$work/job.tar,if=virtio,format=raw,readonly=on" </dev/null >"$console" 2>&1 &
   machine=$!
 }

@@ -41,7 +41,7 @@ traces() {
   nft list tables 2>/dev/null
   sed 's/^\S* \S* \S* \S* \(\S*\).*/mount \1/' /proc/self/mountinfo
   find /sys/fs/cgroup -mindepth 1 -type d -printf 'cgroup %p\n'
-  find / -xdev \( -path /job -o -path /var/tmp \) -prune -o -printf 'file %p\n'
+  find / -xdev \( -path /job -o -path /var/tmp -o -path /root/.kube/cache \) -prune -o -printf 'file %p\n'
   find /run /tmp -mindepth 1 ! -name step -printf 'file %p\n'
   ps -eo comm= | grep -E '^(skiff|containerd|runc|pause|hello)' | sed 's/^/process /'
   true

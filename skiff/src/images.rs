@@ -86,6 +86,17 @@ pub fn import_built_in(tools: &Tools, layout: &Layout) -> Result<usize, String> 
         for i in imports {
             i.join().map_err(|_| "importing an image panicked".to_owned())??;
         }
+        if !missing.is_empty() {
+            write_out(layout)?;
+        }
         Ok(missing.len())
     })
+}
+
+/// Writes imported files to the disk. containerd does so with what it knows of an image, not with its files: after a power cut it
+/// would start containers from empty ones.
+pub fn write_out(layout: &Layout) -> Result<(), String> {
+    let root = layout.containerd_root();
+    let sync = || rustix::fs::syncfs(std::fs::File::open(&root)?).map_err(std::io::Error::from);
+    sync().map_err(|e: std::io::Error| format!("writing images to {}: {e}", root.display()))
 }

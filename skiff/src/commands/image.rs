@@ -21,7 +21,7 @@ pub fn load(args: &ImageLoad) -> Result<(), String> {
     for file in &args.files {
         print!("{}", images::import(&tools, &layout, &file.display().to_string(), Input::File(file))?);
     }
-    Ok(())
+    images::write_out(&layout)
 }
 
 pub fn list(args: &ImageLs) -> Result<(), String> {
