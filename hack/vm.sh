@@ -116,6 +116,17 @@ static_kubectl() {
   die "no kubectl found: set KUBECTL, or install Go and run hack/kubectl.sh"
 }
 
+# Shows the console until it has told of so many acknowledged writes.
+until_written() { # COUNT
+  local line n=0
+  while IFS= read -r line; do
+    case $line in
+      "ACK "*) n=$((n + 1)); [ "$n" -lt "$1" ] || return 0 ;;
+      *) echo "${line%$'\r'}" ;;
+    esac
+  done
+}
+
 test_skiff() {
   local binary=${SKIFF_BINARY:-target/release/skiff} kubectl acknowledged
   [ -x "$binary" ] || die "$binary is missing: make build"
@@ -132,8 +143,7 @@ test_skiff() {
   boot "$work/disk.qcow2" "$work/console" "$parts/first-boot" "$parts/guest.sh" "$work/bin" "$work/busybox.tar" \
     manifests/examples/hello.yaml "$parts/limits.yaml" "$parts/late.yaml"
   # The power goes in the midst of the writes, or the machine gave up earlier.
-  tail -n +1 -f --pid="$machine" "$work/console" | awk -v n=$((300 + RANDOM % 200)) \
-    '{ sub(/\r$/, "") } /^ACK / { if (++acks >= n) exit; next } { print; fflush() }' || true
+  tail -n +1 -f --pid="$machine" "$work/console" | until_written $((300 + RANDOM % 200)) || true
   kill -9 "$machine" 2>/dev/null || true
   wait "$machine" 2>/dev/null || true
   machine=
