@@ -52,3 +52,13 @@ fmt: ## format
 bench: ## the numbers of SPECIFICATION.md
 	$(CARGO) build --release --bin skiff --bin bench
 	$(SUDO) hack/bench.sh
+
+.PHONY: conformance conformance-ci
+conformance: ## the upstream suite in a lab (FOCUS=regex SKIP=regex PROCS=n NODES=n; KUBECONFIG=file for another cluster)
+	@hack/deps.sh conformance || $(SUDO) hack/deps.sh conformance --install
+	@[ -n "$$KUBECONFIG" ] || [ -n "$$SKIFF_BINARY" ] || $(CARGO) build --release --bin skiff
+	$(if $(KUBECONFIG),,$(SUDO) env "PATH=$$PATH" "GOPATH=$$(go env GOPATH)" "GOCACHE=$$(go env GOCACHE)" \
+	  FOCUS='$(FOCUS)' SKIP='$(SKIP)' PROCS='$(PROCS)' NODES='$(NODES)' TESTS='$(TESTS)' RECORD='$(RECORD)' KEEP='$(KEEP)' )e2e/conformance/run.sh
+
+conformance-ci: ## the tests of the suite that must always pass
+	@$(MAKE) --no-print-directory conformance TESTS=e2e/conformance/ci.txt

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Installs what a purpose needs and the machine lacks, from the distribution's packages, saying what.
-# usage: deps.sh run|build|test|vm [--install]   (without root or --install for `build`: only tells, exit 1 if something is missing)
+# usage: deps.sh run|build|test|conformance|vm [--install]   (without root or --install for `build`: only tells, exit 1 if something is missing)
 set -euo pipefail
-purpose=${1:?usage: deps.sh run|build|test|vm [--install]}
+purpose=${1:?usage: deps.sh run|build|test|conformance|vm [--install]}
 install=${2:-}
 [ "$purpose" != run ] || install=--install
 
@@ -24,6 +24,15 @@ ping iputils-ping network_tests
 mmdebstrap mmdebstrap test_images
 /bin/busybox busybox-static test_images
 python3 python3 test_probes'
+conformance='python3 python3 images_and_report
+mmdebstrap mmdebstrap images
+gcc gcc images
+/usr/lib/x86_64-linux-gnu/libc.a|/usr/lib/aarch64-linux-gnu/libc.a libc6-dev images
+make make images
+bzip2 bzip2 images
+xz xz-utils images
+patch patch images
+go golang-go upstream_programs'
 vm='qemu-system-x86_64 qemu-system-x86 emulated_machine
 qemu-img qemu-utils emulated_machine
 mke2fs e2fsprogs emulated_machine
@@ -38,6 +47,8 @@ case $purpose in
   test) list="$run
 $build
 $test" ;;
+  conformance) list="$run
+$conformance" ;;
   vm) list="$build
 $vm" ;;
   *) echo "deps.sh: unknown purpose $purpose" >&2; exit 2 ;;

@@ -381,6 +381,26 @@ async fn pods_go_gracefully() {
 }
 
 #[tokio::test]
+async fn a_pods_generation_follows_its_spec() {
+    let s = Server::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let (_, v) = s.json("POST", pods, &pod).await;
+    assert_eq!(v["metadata"]["generation"], 1, "{v}");
+    let debugger = json!({"name": "d", "image": "i", "terminationMessagePolicy": "File", "imagePullPolicy": "Always"});
+    let cases = [
+        ("labels", "", json!({"metadata": {"labels": {"a": "b"}}}), 1),
+        ("deadline", "", json!({"spec": {"activeDeadlineSeconds": 50}}), 2),
+        ("debugger", "/ephemeralcontainers", json!({"spec": {"ephemeralContainers": [debugger]}}), 3),
+    ];
+    for (case, subresource, patch, want) in cases {
+        let uri = format!("{pods}/p{subresource}");
+        let (code, v) = s.send("PATCH", &uri, "application/strategic-merge-patch+json", patch.to_string()).await;
+        assert_eq!((code, &v["metadata"]["generation"]), (200, &json!(want)), "{case}: {v}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_built_says_so() {
     let s = Server::start().await;
     let (code, v) = s.json("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &json!({})).await;

@@ -72,6 +72,11 @@ up() {
   [ -x "$SKIFF" ] || { echo "$SKIFF is not built: cargo build --release --bin skiff" >&2; exit 1; }
   [ ! -e "$STATE" ] || down
   mkdir -p "$STATE"
+  # A second node comes by `skiff join`.
+  if [ "$NODES" -gt 1 ] && ! "$SKIFF" join --help >/dev/null 2>&1; then
+    echo "this skiff cannot join nodes to a cluster: the lab has one node" >&2
+    NODES=1
+  fi
   limits
   network
   registry
@@ -125,7 +130,7 @@ down() {
   done
   stop "$STATE/registry.pid"
   sleep .5
-  for ns in $(ip netns list | awk -v p="$P" '$1 == p"-cp" || $1 ~ "^"p"-n[0-9]+$" {print $1}'); do ip netns del "$ns"; done
+  for ns in $(ip netns list 2>/dev/null | awk -v p="$P" '$1 == p"-cp" || $1 ~ "^"p"-n[0-9]+$" {print $1}'); do ip netns del "$ns"; done
   for _ in 1 2 3 4 5; do
     find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup/*$P*" \( -path "/sys/fs/cgroup/$P*" -o -path "/sys/fs/cgroup/*/$P*" \) -exec rmdir {} + 2>/dev/null
     ls -d "/sys/fs/cgroup/$P" /sys/fs/cgroup/*/"$P" >/dev/null 2>&1 || break

@@ -2,7 +2,7 @@
 """Turns the junit files of a run into report.md: score by SIG, failures grouped by cause, slowest tests, and what changed since the
 committed score. Beside each failing test's output it cuts the cluster's logs of the same minutes.
 
-With --record a complete run becomes the committed score (docs/conformance.tsv: result, test name).
+With --record the run becomes the committed score (docs/conformance.tsv: result, test name); what it left out is "not run".
 """
 import argparse
 import collections
@@ -145,7 +145,7 @@ def main():
     passed, _ = write(args, results, before)
     if args.record:
         missing = [n for n in before if n not in results]
-        head = f"# {passed} of {len(results)} passed; commit {args.commit}; {datetime.date.today()}; no retries\n# result\ttest\n"
+        head = f"# {passed} passed of {len(results)} run; {args.cluster}; commit {args.commit}; {datetime.date.today()}; no retries\n# result\ttest\n"
         rows = {n: "pass" if r.passed else "fail" for n, r in results.items()} | {n: "not run" for n in missing}
         args.committed.write_text(head + "".join(f"{rows[n]}\t{n}\n" for n in sorted(rows)))
     raise SystemExit(0 if results and passed == len(results) else 1)

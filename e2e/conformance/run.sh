@@ -7,7 +7,7 @@
 set -uo pipefail
 . "$(dirname "$0")/env.sh"
 [ "$(id -u)" = 0 ] || [ -n "${KUBECONFIG:-}" ] || { echo "a lab needs root" >&2; exit 1; }
-out=$WORK/out
+out=${OUT:-$WORK/out}                                 # of this run
 rm -rf "$out"
 mkdir -p "$out"
 "$HERE/build.sh" suite || exit 1
@@ -56,6 +56,6 @@ logs=()
 for dir in "$STATE"/n*/data/log; do [ -z "${KUBECONFIG:-}" ] && [ -d "$dir" ] && logs+=("$dir"); done
 record=()
 [ "${RECORD:-}" = 1 ] && record=(--record)
-python3 "$HERE/report.py" --out "$out" --report "$WORK/report.md" --committed "$ROOT/docs/conformance.tsv" --wall $((SECONDS - begin)) \
+python3 "$HERE/report.py" --out "$out" --report "${REPORT:-$WORK/report.md}" --committed "$ROOT/docs/conformance.tsv" --wall $((SECONDS - begin)) \
   --cluster "$($enter "$BIN/kubectl" --kubeconfig "$kubeconfig" version -o json 2>/dev/null | python3 -c 'import json,sys; print(json.load(sys.stdin)["serverVersion"]["gitVersion"])' 2>/dev/null), $nodes node(s)" \
   --commit "$(git -C "$ROOT" describe --always --dirty 2>/dev/null)" "${record[@]}" --logs "${logs[@]}"

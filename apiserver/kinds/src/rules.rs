@@ -114,13 +114,14 @@ impl Strategy for Rules {
         self.orphans
     }
     fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
+        let text = |path: &str| match meta::at(obj, &path.split('.').collect::<Vec<_>>()) {
+            Some(Value::String(s)) => s.clone(),
+            Some(v @ (Value::Bool(_) | Value::Number(_))) => v.to_string(),
+            _ => String::new(),
+        };
         let value = |name: &str| {
-            let path: Vec<&str> = name.split('.').collect();
-            match meta::at(obj, &path) {
-                Some(Value::String(s)) => s.clone(),
-                Some(v @ (Value::Bool(_) | Value::Number(_))) => v.to_string(),
-                _ => String::new(),
-            }
+            let Some((_, paths, absent)) = ODD_FIELDS.iter().find(|(n, ..)| *n == name) else { return text(name) };
+            paths.iter().map(|p| text(p)).find(|v| !v.is_empty()).unwrap_or_else(|| (*absent).to_owned())
         };
         self.fields.iter().map(|f| (*f, value(f))).collect()
     }
@@ -132,5 +133,43 @@ impl Strategy for Rules {
     }
     fn row(&self, obj: &Value, now: i64) -> PrinterRow {
         (self.cells)(obj, now)
+    }
+}
+
+/// Selectable fields that lie elsewhere than their name says, or that are not strings: name, paths in order of preference, the value
+/// when all are absent. Objects omit a zero; selectors compare it as Go prints it.
+const ODD_FIELDS: [(&str, &[&str], &str); 5] = [
+    ("name", &["metadata.name"], ""),
+    ("source", &["source.component", "reportingComponent"], ""),
+    ("spec.unschedulable", &["spec.unschedulable"], "false"),
+    ("status.replicas", &["status.replicas"], "0"),
+    ("status.successful", &["status.succeeded"], "0"),
+];
+
+#[cfg(test)]
+mod tests {
+    use crate::strategy::Strategy;
+    use serde_json::json;
+
+    #[test]
+    fn selectable_fields_have_the_values_that_go_prints() {
+        let cases: [(&str, &dyn Strategy, _, _); 7] = [
+            ("a schedulable node", &crate::core::node::NODE, json!({"spec": {}}), ("spec.unschedulable", "false")),
+            (
+                "a cordoned node",
+                &crate::core::node::NODE,
+                json!({"spec": {"unschedulable": true}}),
+                ("spec.unschedulable", "true"),
+            ),
+            ("a new ReplicaSet", &crate::apps::replica_set::REPLICA_SET, json!({}), ("status.replicas", "0")),
+            ("a finished Job", &crate::batch::job::JOB, json!({"status": {"succeeded": 2}}), ("status.successful", "2")),
+            ("a volume", &crate::core::persistent_volume::PERSISTENT_VOLUME, json!({"metadata": {"name": "v"}}), ("name", "v")),
+            ("an old event", &crate::core::event::EVENT, json!({"source": {"component": "a"}}), ("source", "a")),
+            ("a new event", &crate::core::event::EVENT, json!({"reportingComponent": "b"}), ("source", "b")),
+        ];
+        for (case, strategy, obj, (name, want)) in cases {
+            let fields = strategy.selectable_fields(&obj);
+            assert_eq!(fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str()), Some(want), "{case}");
+        }
     }
 }

@@ -145,14 +145,6 @@ pub fn keep_system_fields(obj: &mut Value, old: &Value) {
     {
         m.insert("deletionGracePeriodSeconds".into(), g.clone());
     }
-    match old_meta.get("generation") {
-        Some(g) => {
-            m.insert("generation".into(), g.clone());
-        }
-        None => {
-            m.remove("generation");
-        }
-    }
 }
 
 /// Generation of a changed object: one more when anything but metadata and status differs.

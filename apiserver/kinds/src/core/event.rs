@@ -34,7 +34,7 @@ pub static EVENT: Rules = Rules {
         "involvedObject.fieldPath",
         "reason",
         "reportingComponent",
-        "source.component",
+        "source",
         "type",
     ],
     columns: &COLUMNS,
