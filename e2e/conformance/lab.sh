@@ -62,12 +62,6 @@ Y
   echo $! >"$STATE/registry.pid"
 }
 
-mirror() { # mirror NODE: where skiff's containerd looks for hosts.toml
-  local dir=$STATE/n$1/data/containerd.d/certs.d/registry.k8s.io
-  mkdir -p "$dir"
-  printf 'server = "https://registry.k8s.io"\n[host."http://%s.1:5000"]\n  capabilities = ["pull", "resolve"]\n' "$NET" >"$dir/hosts.toml"
-}
-
 up() {
   [ -x "$SKIFF" ] || { echo "$SKIFF is not built: cargo build --release --bin skiff" >&2; exit 1; }
   [ ! -e "$STATE" ] || down
@@ -82,7 +76,6 @@ up() {
   registry
   for n in $(seq "$NODES"); do
     node "$n"
-    mirror "$n"
     local common=(--data-dir "$STATE/n$n/data" --node-name "n$n" --node-ip "$(node_ip "$n")" --cgroup-root "/$P/n$n")
     if [ "$n" = 1 ]; then
       on_node 1 env "KUBECONFIG=$STATE/n1/kubeconfig" "$SKIFF" up "${common[@]}"
