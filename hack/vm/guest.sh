@@ -34,15 +34,16 @@ same() { # WANT COMMAND...: the command prints exactly this
   [ "$got" = "$want" ] || { echo "want: $want"; echo "got:  $got"; return 1; }
 }
 
-# What a cluster could leave behind, one line each.
-traces() {
+# What a cluster could leave behind, one line each, sorted.
+traces() { all_traces | LC_ALL=C sort; }
+
+all_traces() {
   ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/link \1/'
   ip netns | sed 's/^/netns /'
   nft list tables 2>/dev/null
   sed 's/^\S* \S* \S* \S* \(\S*\).*/mount \1/' /proc/self/mountinfo
   find /sys/fs/cgroup -mindepth 1 -type d -printf 'cgroup %p\n'
-  find / -xdev \( -path /job -o -path /var/tmp -o -path /root/.kube/cache \) -prune -o -printf 'file %p\n'
+  find / -xdev \( -path /job -o -path /var/tmp -o -path /root/.kube \) -prune -o -printf 'file %p\n'
   find /run /tmp -mindepth 1 ! -name step -printf 'file %p\n'
   ps -eo comm= | grep -E '^(skiff|containerd|runc|pause|hello)' | sed 's/^/process /'
-  true
 }

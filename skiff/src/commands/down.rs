@@ -10,6 +10,20 @@ use cri::v1;
 use std::path::Path;
 use std::time::Duration;
 
+/// Directories at fixed places that containerd, its shims and its CNI library make, inner ones first. Others may use them too.
+const SHARED: &[&str] = &[
+    "/run/containerd/runc/k8s.io",
+    "/run/containerd/runc",
+    "/run/containerd/s",
+    "/run/containerd",
+    "/run/netns",
+    "/var/lib/cni/results",
+    "/var/lib/cni",
+    "/opt/containerd/bin",
+    "/opt/containerd/lib",
+    "/opt/containerd",
+];
+
 /// How long a container may take to end by itself.
 const GRACE_SECONDS: i64 = 10;
 
@@ -101,6 +115,10 @@ fn purge(layout: &Layout, settings: &Settings) -> Result<(), String> {
             Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => {}
             Err(e) => return Err(format!("cannot remove {}: {e}", dir.display())),
         }
+    }
+    for dir in SHARED {
+        // Only an empty one goes; what is in use stays.
+        let _ = std::fs::remove_dir(dir);
     }
     if let Some(k) = &settings.kubeconfig {
         pki::kubeconfig::remove_from(k, "skiff").map_err(|e| e.to_string())?;
