@@ -65,3 +65,40 @@ pub fn eventually<T>(what: &str, patience: Duration, mut condition: impl FnMut()
         }
     }
 }
+
+/// A program that runs beside the test; dropping it kills it.
+pub struct Background {
+    child: std::process::Child,
+    log: std::path::PathBuf,
+}
+
+impl Background {
+    /// Starts it; all it says goes to `log`.
+    pub fn start(mut command: Command, log: std::path::PathBuf) -> Self {
+        let file = std::fs::File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        let copy = file.try_clone().expect("a file can be opened twice");
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(copy).spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self { child, log }
+    }
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+    /// Waits until it has said something.
+    #[track_caller]
+    pub fn says(&self, what: &str, patience: Duration) {
+        eventually(what, patience, || if self.said().contains(what) { Ok(()) } else { Err(self.said()) });
+    }
+    /// Waits for its end; true for success.
+    pub fn end(mut self) -> (bool, String) {
+        let ok = self.child.wait().is_ok_and(|s| s.success());
+        (ok, self.said())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -58,12 +58,8 @@ pub fn archive(to: &Path, names: &[&str], layer: &[u8], config: Config<'_>) {
     std::fs::rename(&tmp, to).expect("the archive appears whole");
 }
 
-/// busybox, static, with every applet linked: `busybox:latest` and friends.
-pub fn busybox() -> PathBuf {
-    let to = cache().join("busybox.tar");
-    if to.exists() {
-        return to;
-    }
+/// A root filesystem of busybox, static, with every applet linked.
+fn busybox_layer() -> Vec<u8> {
     let binary = std::fs::read("/bin/busybox").expect("busybox-static is installed (hack/deps.sh test --install)");
     let applets = run(Command::new("/bin/busybox").arg("--list"), "").ok();
     let mut t = tar::Builder::new(Vec::new());
@@ -90,10 +86,27 @@ pub fn busybox() -> PathBuf {
     }
     append(&mut t, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n");
     append(&mut t, "etc/group", b"root:x:0:\nnogroup:x:65534:\n");
-    let layer = t.into_inner().expect("tar");
-    let path = ["PATH=/bin"];
-    let names = ["docker.io/library/busybox:latest", "docker.io/library/busybox:1.36"];
-    archive(&to, &names, &layer, Config { cmd: &["sh"], env: &path, ..Config::default() });
+    t.into_inner().expect("tar")
+}
+
+/// busybox: `busybox:latest` and friends.
+pub fn busybox() -> PathBuf {
+    let to = cache().join("busybox.tar");
+    if !to.exists() {
+        let names = ["docker.io/library/busybox:latest", "docker.io/library/busybox:1.36"];
+        archive(&to, &names, &busybox_layer(), Config { cmd: &["sh"], env: &["PATH=/bin"], ..Config::default() });
+    }
+    to
+}
+
+/// What Kubernetes' tutorials call node-hello: a greeting on port 8080, here by busybox and with the pod's name.
+pub fn node_hello() -> PathBuf {
+    let to = cache().join("node-hello.tar");
+    if !to.exists() {
+        let names = ["gcr.io/google-samples/node-hello:1.0"];
+        let serve = "mkdir -p /www && echo \"Hello Kubernetes! $HOSTNAME\" >/www/index.html && exec httpd -f -p 8080 -h /www";
+        archive(&to, &names, &busybox_layer(), Config { cmd: &["sh", "-c", serve], env: &["PATH=/bin"], ..Config::default() });
+    }
     to
 }
 

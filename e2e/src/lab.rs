@@ -30,6 +30,13 @@ fn must(args: &[&str]) {
     run(Command::new(args[0]).args(&args[1..]), "").ok();
 }
 
+/// Stock kubectl: `SKIFF_KUBECTL`, else the one `hack/kubectl.sh` built, else the one in PATH.
+fn kubectl() -> PathBuf {
+    let built = root().join("target/tools/kubectl-v1.36.3");
+    let default = if built.exists() { built } else { PathBuf::from("kubectl") };
+    std::env::var_os("SKIFF_KUBECTL").map_or(default, PathBuf::from)
+}
+
 impl Lab {
     /// Makes the namespaces. `name` tells labs that live side by side apart; 8 letters at most.
     pub fn new(name: &str) -> Self {
@@ -57,9 +64,7 @@ impl Lab {
         crate::command::eventually("the lab's mount namespace", Duration::from_secs(20), || {
             if ready.exists() { Ok(()) } else { Err("not made yet".into()) }
         });
-        let built = root().join("target/tools/kubectl-v1.36.3");
-        let kubectl = if built.exists() { built } else { PathBuf::from("kubectl") };
-        Self { name, dir, holder, kubectl }
+        Self { name, dir, holder, kubectl: kubectl() }
     }
 
     /// The release binary under test.
@@ -115,6 +120,14 @@ impl Lab {
     /// Loads an image archive.
     pub fn load(&self, archive: &Path) {
         self.skiff(&["image", "load", &archive.display().to_string()]).ok();
+    }
+    /// Network namespace of the lab's machine, for threads that enter it.
+    pub fn netns(&self) -> PathBuf {
+        PathBuf::from(format!("/run/netns/{}-n1", self.name))
+    }
+    /// curl from outside the machine: the body of a successful answer.
+    pub fn curl_outside(&self, url: &str) -> Output {
+        run(self.outside("curl").args(["-sS", "-f", "-m", "5", url]), "")
     }
     /// Pid of a Skiff process by its pid file.
     pub fn pid(&self, name: &str) -> i32 {

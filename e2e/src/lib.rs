@@ -4,6 +4,9 @@
 pub mod command;
 pub mod image;
 pub mod lab;
+pub mod namespace;
+pub mod registry;
 
 pub use command::{Output, run};
 pub use lab::Lab;
+pub use namespace::Namespace;

@@ -69,6 +69,8 @@ pub fn config(layout: &Layout, tools: &Tools) -> String {
     let oom = !may_lower_oom_score();
     let (bin, conf) = (layout.cni_bin(), layout.cni_conf());
     let pause = images::PAUSE;
+    // Mirrors and certificates of registries: the machine's, and the instance's own.
+    let hosts = format!("/etc/containerd/certs.d:{}", layout.registry_hosts().display());
     let head = format!(
         "root = {root:?}\nstate = {state:?}\n\n[grpc]\n  address = {socket:?}\n\n[ttrpc]\n  address = {:?}\n\n[metrics]\n  address = \"\"\n\n",
         format!("{}.ttrpc", socket.display()),
@@ -96,6 +98,8 @@ pub fn config(layout: &Layout, tools: &Tools) -> String {
   snapshotter = '{snapshotter}'
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = '{pause}'
+  [plugins.'io.containerd.cri.v1.images'.registry]
+    config_path = '{hosts}'
 
 [plugins.'io.containerd.transfer.v1.local']
   [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
@@ -124,6 +128,8 @@ pub fn config(layout: &Layout, tools: &Tools) -> String {
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{}"
     conf_dir = "{}"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{hosts}"
 "#,
             bin.display(),
             conf.display()

@@ -69,6 +69,10 @@ impl Layout {
     pub fn containerd_config(&self) -> PathBuf {
         self.data.join("containerd.toml")
     }
+    /// containerd's hosts.toml files: mirrors of registries.
+    pub fn registry_hosts(&self) -> PathBuf {
+        self.data.join("certs.d")
+    }
     pub fn containerd_state(&self) -> PathBuf {
         self.run.join("containerd")
     }
