@@ -117,7 +117,7 @@ pub fn nginx() -> PathBuf {
         return to;
     }
     let base = cache().join("nginx-rootfs.tar");
-    let conf = "daemon off; user www-data; worker_processes 1; error_log /dev/stderr notice; pid /run/nginx.pid; \
+    let conf = "daemon off; user root; worker_processes 1; error_log /dev/stderr notice; pid /run/nginx.pid; \
                 events { worker_connections 256; } http { access_log /dev/stdout; default_type text/html; \
                 server { listen 80 default_server; root /var/www/html; index index.html; } }";
     let customize = format!(

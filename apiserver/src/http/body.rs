@@ -10,6 +10,8 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Upstream's MaxRequestBodyBytes: the largest request the server reads.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
+/// A body that is too large is read this far for the sake of a clean answer.
+const MAX_DRAINED: usize = 16 * MAX_BODY;
 /// Deeper objects are refused. Upstream's JSON decoder stops at 10,000; ours recurses, so it stops where no API type goes.
 const MAX_DEPTH: usize = 120;
 
@@ -30,8 +32,14 @@ pub async fn read(mut body: Body) -> Result<Bytes, Status> {
         let frame = frame.map_err(|e| Status::bad_request(format!("error reading the request body: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
         len += data.len();
-        if len > MAX_BODY {
+        if len > MAX_DRAINED {
             return Err(too_large());
+        }
+        if len > MAX_BODY {
+            // Read to the end and forgotten: a client that is still sending would see a reset instead of the answer.
+            first = None;
+            rest = BytesMut::new();
+            continue;
         }
         match first.take() {
             None if rest.is_empty() => first = Some(data),
@@ -41,6 +49,9 @@ pub async fn read(mut body: Body) -> Result<Bytes, Status> {
                 rest.extend_from_slice(&data);
             }
         }
+    }
+    if len > MAX_BODY {
+        return Err(too_large());
     }
     Ok(first.unwrap_or_else(|| rest.freeze()))
 }

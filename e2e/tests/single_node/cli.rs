@@ -101,8 +101,9 @@ fn down_keeps_data_and_refusals_lose_nothing(lab: &Lab) {
     assert!(status.code != 0 && status.out.contains("`skiff up` starts it"), "{status:?}");
 
     // A port in use is named, and nothing is left running.
-    let mut listener = lab.command("busybox");
-    listener.args(["nc", "-lk", "-p", "6443", "-s", NODE_IP]);
+    let mut listener = lab.command("python3");
+    let listen = format!("import socket,time; s=socket.create_server(('{NODE_IP}', 6443)); time.sleep(600)");
+    listener.args(["-c", &listen]);
     let listener = Background::start(listener, lab.dir.join("listener.log"));
     eventually("the listener", PATIENCE, || {
         let o = lab.sh("ss -ltn");

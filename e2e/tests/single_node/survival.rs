@@ -26,7 +26,7 @@ kind: Pod
 metadata: {name: echo, labels: {app: echo}}
 spec:
   terminationGracePeriodSeconds: 0
-  containers: [{name: c, image: 'busybox:1.36', command: [nc, -lk, -p, '7000', -e, cat]}]
+  containers: [{name: c, image: 'busybox:1.36', command: [nc, -ll, -p, '7000', -e, cat]}]
 ---
 apiVersion: v1
 kind: Service

@@ -86,7 +86,7 @@ fn a_deployment_is_exposed_on_a_node_port_and_a_load_balancer(lab: &Lab) {
         });
         let here = lab.sh(&format!("curl -sSf -m 5 {url}")).ok();
         assert!(answers(&here), "{here}");
-        let inside = ns.exec("client", &["wget", "-q", "-T", "5", "-O", "-", &url]).ok();
+        let inside = ns.exec("client", &["timeout", "10", "wget", "-q", "-O", "-", &url]).ok();
         assert!(answers(&inside), "{inside}");
     }
 }
@@ -351,7 +351,10 @@ fn output_formats_show_the_object(lab: &Lab) {
     let yaml = ns.kubectl(&["get", "cm", "c", "-o", "yaml"]).ok();
     assert!(yaml.starts_with("apiVersion: v1\ndata:\n  key: value\nkind: ConfigMap\nmetadata:\n"), "{yaml}");
     assert_eq!(ns.get("cm c", "{.data.key}"), "value");
-    assert_eq!(ns.kubectl(&["get", "cm", "c", "-o", "custom-columns=N:.metadata.name,V:.data.key"]).ok(), "N   V\nc   value\n");
+    assert_eq!(
+        ns.kubectl(&["get", "cm", "c", "-o", "custom-columns=N:.metadata.name,V:.data.key"]).ok(),
+        "N     V\nc     value\n"
+    );
     assert_eq!(ns.kubectl(&["get", "pods", "-l", "a=b", "-o", "name"]).ok(), "pod/p\n");
     assert_eq!(ns.kubectl(&["get", "pods", "-l", "a=c"]).err, "No resources found in output namespace.\n");
     let selected = ns.kubectl(&["get", "pods", "--field-selector=spec.nodeName=n1", "-o", "name"]).ok();
