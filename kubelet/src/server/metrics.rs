@@ -104,7 +104,7 @@ pub async fn cadvisor(service: &Service) -> Answer {
     ];
     for (name, help, value) in figures {
         let mut family = Family::new(name, "counter", help);
-        for ((namespace, pod, uid), _) in &pods {
+        for (namespace, pod, uid) in pods.keys() {
             if let Some(n) = networks.get(uid) {
                 family.add(&[("interface", &n.name), ("namespace", namespace), ("pod", pod)], value(n));
             }
