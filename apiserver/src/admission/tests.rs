@@ -1,3 +1,5 @@
+//! Tests of `admission`.
+
 use super::*;
 use machinery::json;
 use std::collections::BTreeMap;

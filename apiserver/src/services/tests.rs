@@ -1,3 +1,5 @@
+//! Tests of `services`.
+
 use super::*;
 use machinery::json;
 

@@ -1,3 +1,5 @@
+//! Tests of `authn`.
+
 use super::*;
 use crate::authz::{Attributes, Authorizer, Verdict};
 use crate::token::{Audiences, Claims, Issuer, Kubernetes, Ref, jwks, openid_configuration};

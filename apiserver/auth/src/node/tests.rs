@@ -1,3 +1,5 @@
+//! Tests of `node`.
+
 use super::*;
 use machinery::json;
 

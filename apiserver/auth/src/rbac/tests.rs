@@ -1,3 +1,5 @@
+//! Tests of `rbac`.
+
 use super::bootstrap::{Action, Policy, reconcile};
 use super::*;
 use crate::UserInfo;

@@ -1,3 +1,5 @@
+//! Tests of `pod_security`.
+
 use super::*;
 use machinery::json;
 

@@ -1,3 +1,5 @@
+//! Tests of `labels`.
+
 use super::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Tests of `validation`.
+
 use super::*;
 
 #[test]

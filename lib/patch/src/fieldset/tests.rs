@@ -1,3 +1,5 @@
+//! Tests of `fieldset`.
+
 use super::*;
 use machinery::{Value, json};
 use proptest::prelude::*;

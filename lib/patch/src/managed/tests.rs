@@ -1,3 +1,5 @@
+//! Tests of `managed`.
+
 use super::*;
 use crate::typed::testing::{Sample, sample};
 use machinery::time::parse;

@@ -1,3 +1,5 @@
+//! Tests of `strategic`.
+
 use super::*;
 use crate::typed::testing::sample;
 use machinery::json;

@@ -1,3 +1,5 @@
+//! Tests of `typed`.
+
 use super::testing::sample;
 use super::*;
 use crate::fieldset::Set;

@@ -1,3 +1,5 @@
+//! Tests of `decode`.
+
 use super::*;
 use crate::registry::Registry;
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Tests of `openapi`.
+
 use super::*;
 
 /// Every `$ref` of a document.

@@ -1,3 +1,5 @@
+//! Tests of `proto`.
+
 use super::*;
 use crate::decode::{Mode, decode as decode_json};
 use base64::Engine;
