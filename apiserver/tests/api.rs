@@ -260,6 +260,12 @@ async fn lists_come_in_pages_and_watches_resume() {
     assert_eq!(code, 200);
     let frame = events.frame().await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&frame).unwrap()["type"], "DELETED");
+
+    // One that ended at once instead would be asked for again without end by the components of the same process.
+    s.api.shutdown();
+    assert!(events.frame().await.is_none(), "a server that goes down ends its watches");
+    let (code, v) = s.get(&format!("{MAPS}?watch=1&resourceVersion={rv}")).await;
+    assert_eq!((code, v["reason"].as_str()), (503, Some("ServiceUnavailable")), "and begins none");
 }
 
 #[tokio::test]

@@ -26,6 +26,10 @@ pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> R
     let accept = cx.accept()?;
     let storage = entry.storage.as_ref().ok_or_else(|| Status::method_not_supported(&entry.gr(), "watch"))?;
     options::validate_list(&cx.query, true)?;
+    if server.shutdown.is_cancelled() {
+        // A watch that ends at once would be asked for again at once by the components of this process.
+        return Err(Status::service_unavailable("The apiserver is shutting down, please try again later."));
+    }
     let selection = selectors::selection(cx, entry)?;
     let timeout = match cx.query.int("timeoutSeconds")? {
         Some(s) if s > 0 => Duration::from_secs(s.unsigned_abs()),

@@ -22,7 +22,6 @@ fn has(j: &Job, kind: &str, reason: &str) -> bool {
 }
 
 #[tokio::test]
-#[ignore = "watches of the in-process server end at once under load; see the informer's debug log"]
 async fn jobs_end_as_they_should() {
     let mut c = Cluster::start().await;
     c.run_pods().await;
@@ -69,7 +68,6 @@ async fn jobs_end_as_they_should() {
 }
 
 #[tokio::test]
-#[ignore = "watches of the in-process server end at once under load; see the informer's debug log"]
 async fn a_suspended_job_waits_and_an_old_one_goes() {
     let mut c = Cluster::start().await;
     c.run_pods().await;
@@ -84,7 +82,6 @@ async fn a_suspended_job_waits_and_an_old_one_goes() {
 }
 
 #[tokio::test]
-#[ignore = "watches of the in-process server end at once under load; see the informer's debug log"]
 async fn a_cron_job_starts_what_is_due() {
     // The controllers' clock is an hour ahead: sixty starts were missed, one is made up for.
     let ahead = Timestamp::now() + SignedDuration::from_hours(1);

@@ -25,7 +25,6 @@ fn is_complete(d: &Deployment, replicas: i32) -> bool {
 }
 
 #[tokio::test]
-#[ignore = "watches of the in-process server end at once under load; see the informer's debug log"]
 async fn a_deployment_rolls_out_scales_and_goes_back() {
     let mut c = Cluster::start().await;
     c.run_pods().await;
@@ -73,7 +72,6 @@ async fn a_deployment_rolls_out_scales_and_goes_back() {
 }
 
 #[tokio::test]
-#[ignore = "watches of the in-process server end at once under load; see the informer's debug log"]
 async fn deletion_policies() {
     let mut c = Cluster::start().await;
     c.run_pods().await;
@@ -96,7 +94,6 @@ async fn deletion_policies() {
 }
 
 #[tokio::test]
-#[ignore = "watches of the in-process server end at once under load; see the informer's debug log"]
 async fn services_have_endpoints() {
     let mut c = Cluster::start().await;
     c.run_pods().await;
@@ -129,7 +126,6 @@ async fn services_have_endpoints() {
 }
 
 #[tokio::test]
-#[ignore = "watches of the in-process server end at once under load; see the informer's debug log"]
 async fn a_stateful_set_keeps_order_and_identity() {
     let mut c = Cluster::start().await;
     let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
@@ -168,7 +164,6 @@ async fn a_stateful_set_keeps_order_and_identity() {
 }
 
 #[tokio::test]
-#[ignore = "watches of the in-process server end at once under load; see the informer's debug log"]
 async fn a_daemon_set_follows_nodes() {
     let mut c = Cluster::start().await;
     c.run_pods().await;
@@ -200,7 +195,6 @@ async fn a_daemon_set_follows_nodes() {
 }
 
 #[tokio::test]
-#[ignore = "watches of the in-process server end at once under load; see the informer's debug log"]
 async fn namespaces_are_furnished_and_emptied() {
     let mut c = Cluster::start().await;
     c.run_pods().await;

@@ -208,17 +208,13 @@ impl<K: Object> Informer<K> {
                     revision = None;
                 }
             }
-            // A server that ends watches at once, or calls every revision expired, must not be asked in a hot loop.
-            let hasty = before.elapsed() < Duration::from_secs(1);
-            if hasty && outcome.is_ok() {
-                tracing::debug!(kind = K::KIND, "the watch ended at once");
-            }
-            if hasty || outcome.is_err_and(|e| !e.is_expired()) {
+            if crate::watch::wants_pause(&outcome, before.elapsed()) {
                 tokio::time::sleep(backoff.step()).await;
             }
         }
     }
 
+    /// Returns, when the server ends the watch, the number of events it told.
     async fn list_then_watch(
         &self,
         client: &Client,
@@ -226,7 +222,7 @@ impl<K: Object> Informer<K> {
         options: &ListOptions,
         revision: &mut Option<String>,
         backoff: &mut Backoff,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let from = match revision.clone() {
             Some(rv) => rv,
             None => {
@@ -238,8 +234,10 @@ impl<K: Object> Informer<K> {
         self.synced.send_replace(true);
         let timeout = 300 + rand::RngExt::random_range(&mut rand::rng(), 0..300);
         let mut watch = client.watch_path::<K>(path, &ListOptions { resource_version: from, ..options.clone() }, timeout).await?;
+        let mut told = 0;
         while let Some(event) = watch.next().await {
             backoff.reset();
+            told += 1;
             let rv = match event? {
                 WatchEvent::Added(o) | WatchEvent::Modified(o) => {
                     let rv = o.resource_version().to_owned();
@@ -256,7 +254,7 @@ impl<K: Object> Informer<K> {
             self.revision.lock().clone_from(&rv);
             *revision = Some(rv);
         }
-        Ok(())
+        Ok(told)
     }
 
     async fn list_chunks(&self, client: &Client, path: &str, options: &ListOptions) -> Result<String> {

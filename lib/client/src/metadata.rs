@@ -96,14 +96,13 @@ impl Client {
                     revision = None;
                 }
             }
-            // Never in a hot loop, whatever the server does.
-            let hasty = before.elapsed() < Duration::from_secs(1);
-            if hasty || outcome.is_err_and(|e| !e.is_expired()) {
+            if crate::watch::wants_pause(&outcome, before.elapsed()) {
                 tokio::time::sleep(backoff.step()).await;
             }
         }
     }
 
+    /// Returns, when the server ends the watch, the number of events it told.
     async fn follow_once(
         &self,
         path: &str,
@@ -111,7 +110,7 @@ impl Client {
         revision: &mut Option<String>,
         backoff: &mut Backoff,
         tell: &mut (impl FnMut(MetadataEvent) + Send),
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let from = match revision.clone() {
             Some(r) => r,
             None => {
@@ -130,8 +129,10 @@ impl Client {
         let options = ListOptions { resource_version: from, ..ListOptions::default() };
         let timeout = 300 + rand::RngExt::random_range(&mut rand::rng(), 0..300);
         let mut watch = self.watch_accepting::<PartialObject>(ONE, path, &options, timeout).await?;
+        let mut told = 0;
         while let Some(event) = watch.next().await {
             backoff.reset();
+            told += 1;
             let rv = match event? {
                 WatchEvent::Added(o) | WatchEvent::Modified(o) => {
                     known.extend(o.metadata.uid.clone());
@@ -149,6 +150,6 @@ impl Client {
             };
             *revision = rv.or(revision.take());
         }
-        Ok(())
+        Ok(told)
     }
 }

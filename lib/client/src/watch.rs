@@ -10,6 +10,7 @@ use machinery::Status;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use std::time::Duration;
 
 /// Largest single frame accepted.
 const MAX_FRAME: usize = 16 << 20;
@@ -54,6 +55,17 @@ struct BookmarkMeta {
     resource_version: String,
     #[serde(default)]
     annotations: std::collections::BTreeMap<String, String>,
+}
+
+/// Whether to wait before the next request: after errors, and after a watch that ended within a second without telling anything
+/// (client-go's VeryShortWatchError), since a server in trouble, or one that goes down in this process, would be asked in a loop
+/// that never yields. A watch that expired is made up for at once by a list, unless the server calls everything expired.
+pub(crate) fn wants_pause(outcome: &Result<usize>, took: Duration) -> bool {
+    let at_once = took < Duration::from_secs(1);
+    match outcome {
+        Ok(told) => *told == 0 && at_once,
+        Err(e) => !e.is_expired() || at_once,
+    }
 }
 
 impl Client {
