@@ -15,6 +15,8 @@ mod inprocess;
 mod metrics;
 mod objects;
 mod openapi;
+#[allow(dead_code)]
+mod outbound;
 mod registry;
 mod resources;
 mod router;
@@ -24,6 +26,8 @@ mod services;
 mod startup;
 mod subresources;
 mod version;
+#[allow(dead_code)]
+mod webhook;
 
 pub use config::{AuthorizationMode, Config};
 pub use handle::PeerCertificates;

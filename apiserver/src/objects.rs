@@ -14,7 +14,7 @@ use storage::{Cacher, Preconditions, Update};
 pub struct Objects(pub Arc<ArcSwap<Table>>);
 
 impl Objects {
-    fn storage(&self, group: &str, resource: &str) -> Option<Arc<Cacher>> {
+    pub fn storage(&self, group: &str, resource: &str) -> Option<Arc<Cacher>> {
         self.0.load().preferred(group, resource)?.storage.clone()
     }
 }

@@ -38,6 +38,7 @@ pub struct Inner {
     pub kubelet: crate::subresources::kubelet::Connector,
     pub shutdown: CancellationToken,
     pub openapi: crate::openapi::OpenApi,
+    pub webhooks: Arc<crate::webhook::Client>,
 }
 
 impl Inner {

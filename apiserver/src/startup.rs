@@ -4,6 +4,7 @@ use crate::admission::{Chain, DefaultTolerationSeconds};
 use crate::bootstrap;
 use crate::config::{AuthorizationMode, Config};
 use crate::objects::Objects;
+use crate::outbound::{Outbound, Resolver};
 use crate::resources::{self, Table};
 use crate::server::{ApiServer, Inner};
 use crate::subresources::kubelet::Connector;
@@ -83,6 +84,10 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
             AuthorizationMode::AlwaysAllow => Arc::new(AlwaysAllow),
         });
     }
+    let own = if config.bind_address.is_unspecified() { config.advertise_address } else { config.bind_address };
+    let resolver = Resolver::new(objects.clone(), (own.to_string(), config.secure_port));
+    let outbound = Arc::new(Outbound::new(Arc::new(resolver)));
+    let webhooks = Arc::new(crate::webhook::Client(outbound));
     let kubelet = Connector::new(&config).map_err(setup("kubelet client"))?;
     let server = Arc::new(Inner {
         allocators: crate::services::Allocators::new(&config),
@@ -101,6 +106,7 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         metrics: crate::metrics::Metrics::default(),
         shutdown: CancellationToken::new(),
         openapi: crate::openapi::OpenApi,
+        webhooks,
         config,
     });
     bootstrap::run(&server).await.map_err(Error::Bootstrap)?;

@@ -11,6 +11,7 @@ mod tls;
 mod tunnel;
 
 pub use reviews::{Virtual, virtual_resource};
+pub use tls::AnyServer;
 
 use crate::context::RequestCx;
 use crate::http::body::Body;

@@ -1,0 +1,102 @@
+//! Making a connection: resolve, dial, greet.
+
+use super::{Peer, Resolver};
+use crate::http::body::BoxError;
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+const DIAL: Duration = Duration::from_secs(30);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Connects to one peer. A Service is resolved for each connection.
+#[derive(Clone)]
+pub struct Connector {
+    resolver: Arc<Resolver>,
+    peer: Peer,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+}
+
+impl Connector {
+    pub fn new(resolver: Arc<Resolver>, peer: Peer, tls: ClientConfig) -> Result<Self, BoxError> {
+        let name = ServerName::try_from(peer.server_name())?;
+        Ok(Self { resolver, peer, name, tls: TlsConnector::from(Arc::new(tls)) })
+    }
+
+    async fn connect(self) -> Result<Stream, BoxError> {
+        let (host, port) = match &self.peer {
+            Peer::Host { host, port } => (host.clone(), *port),
+            Peer::Service { namespace, name, port } => self.resolver.resolve(namespace, name, *port).await?,
+        };
+        let tcp = tokio::time::timeout(DIAL, TcpStream::connect((host.as_str(), port)))
+            .await
+            .map_err(|_| format!("dial tcp {host}:{port}: i/o timeout"))?
+            .map_err(|e| format!("dial tcp {host}:{port}: connect: {}", go_words(&e)))?;
+        tcp.set_nodelay(true)?;
+        let tls = tokio::time::timeout(HANDSHAKE, self.tls.connect(self.name.clone(), tcp))
+            .await
+            .map_err(|_| "net/http: TLS handshake timeout".to_owned())?
+            .map_err(|e| format!("tls: failed to verify certificate or to agree: {e}"))?;
+        Ok(Stream(TokioIo::new(tls)))
+    }
+}
+
+/// What Go prints for the errors that people search for.
+fn go_words(e: &std::io::Error) -> String {
+    match e.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        std::io::ErrorKind::HostUnreachable => "no route to host".into(),
+        std::io::ErrorKind::NetworkUnreachable => "network is unreachable".into(),
+        _ => e.to_string(),
+    }
+}
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+    fn call(&mut self, _: Uri) -> Self::Future {
+        Box::pin(self.clone().connect())
+    }
+}
+
+/// An encrypted connection.
+pub struct Stream(TokioIo<TlsStream<TcpStream>>);
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: hyper::rt::ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
