@@ -27,13 +27,13 @@ test: test-unit test-e2e ## every test, unit to end-to-end
 
 test-unit: ## tests of the crates
 	@$(SUDO) hack/deps.sh test --install
-	$(CARGO) test --workspace --exclude e2e --no-fail-fast
+	$(CARGO) test --workspace --no-fail-fast
 
 test-e2e: ## real labs: namespaces, containerd, stock kubectl (root)
 	@$(SUDO) hack/deps.sh test --install
-	$(CARGO) build --workspace --all-targets
+	$(CARGO) build --workspace --bins
 	@hack/kubectl.sh
-	$(SUDO) env "PATH=$$PATH" SKIFF_BINARY="$(TARGET)/debug/skiff" $(CARGO) test -p e2e --no-fail-fast
+	$(SUDO) env "PATH=$$PATH" SKIFF_BINARY="$(TARGET)/debug/skiff" $(CARGO) test --workspace --test single_node
 
 test-vm: ## a Debian machine in emulation: cgroup v2, limits, a power cut (slow)
 	@$(SUDO) hack/deps.sh vm --install
@@ -44,7 +44,7 @@ test-vm: ## a Debian machine in emulation: cgroup v2, limits, a power cut (slow)
 lint: ## rustfmt, clippy with warnings as errors, the rules of the repository
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) test -q -p e2e --test tidy
+	$(CARGO) test -q --workspace --test tidy
 
 fmt: ## format
 	$(CARGO) fmt --all

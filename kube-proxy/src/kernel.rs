@@ -6,10 +6,10 @@ use crate::plan::{Element, From, Op, Rule as PlanRule};
 use crate::{Error, Result};
 use ipnet::Ipv4Net;
 use nlink::netlink::nftables::types::{
-    BaseChain, Chain, ChainName, CtState, Family, FibFlags, FibResult, FilterHook, MetaKey, NatHook, PacketField, PayloadBase,
-    Priority, Register, Rule, Set, SetDataType, SetElement, SetElementData, SetKeyType, Verdict,
+    BaseChain, Chain, ChainName, CtState, Family, FibFlags, FilterHook, MetaKey, NatHook, PacketField, PayloadBase, Priority,
+    Register, Rule, Set, SetDataType, SetElement, SetElementData, SetKeyType, Verdict,
 };
-use nlink::netlink::nftables::{CmpOp, DynsetExpr, DynsetOp, Expr, LookupExpr, MasqExpr, NumgenKind, RawExpr, Transaction};
+use nlink::netlink::nftables::{CmpOp, DynsetExpr, DynsetOp, Expr, LookupExpr, MasqExpr, NumgenKind, Transaction};
 use nlink::netlink::{Connection, Nftables};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -19,8 +19,6 @@ pub const TABLE: &str = "skiff-proxy";
 const FAMILY: Family = Family::Ip;
 /// Packets whose source is to be rewritten, as upstream marks them.
 const MASQUERADE: u32 = 0x4000;
-/// `RTN_LOCAL`: what `fib daddr type local` compares with.
-const RTN_LOCAL: u32 = 2;
 
 // Registers: the key (service number, index) and the value (address, port) of the endpoints map lie side by side; the client's
 // address lies apart.
@@ -140,18 +138,11 @@ fn element(e: &Element) -> Result<(&'static str, SetElement)> {
 }
 
 /// `fib daddr type local` (or saddr).
-fn is_local(flags: FibFlags) -> [Expr; 2] {
-    [
-        Expr::Fib { dreg: KEY, result: FibResult::AddrType, flags },
-        Expr::Cmp { sreg: KEY, op: CmpOp::Eq, data: RTN_LOCAL.to_ne_bytes().to_vec() },
-    ]
-}
-
 fn from(r: Rule, from: &From) -> Rule {
     match from {
         From::Anyone => r,
         From::Net(n) => r.match_saddr_v4(n.network(), n.prefix_len()),
-        From::Node => is_local(FibFlags::SADDR).into_iter().fold(r, Rule::then),
+        From::Node => nft::is_local(KEY, FibFlags::SADDR).into_iter().fold(r, Rule::then),
     }
 }
 
@@ -165,28 +156,6 @@ fn mark_masquerade(r: Rule) -> Rule {
             xor: MASQUERADE.to_ne_bytes().to_vec(),
         })
         .then(Expr::MetaSet { key: MetaKey::Mark, sreg: KEY })
-}
-
-/// `dnat to` the address and port in the registers. Written by hand: the library's NAT expression takes constants only.
-fn dnat() -> Expr {
-    const NFTA_NAT_TYPE: u16 = 1;
-    const NFTA_NAT_FAMILY: u16 = 2;
-    const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
-    const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
-    const NFT_NAT_DNAT: u32 = 1;
-    const NFPROTO_IPV4: u32 = 2;
-    let mut data = Vec::new();
-    for (attribute, v) in [
-        (NFTA_NAT_TYPE, NFT_NAT_DNAT),
-        (NFTA_NAT_FAMILY, NFPROTO_IPV4),
-        (NFTA_NAT_REG_ADDR_MIN, ADDRESS as u32),
-        (NFTA_NAT_REG_PROTO_MIN, PORT as u32),
-    ] {
-        data.extend(8u16.to_ne_bytes());
-        data.extend(attribute.to_ne_bytes());
-        data.extend(v.to_be_bytes());
-    }
-    RawExpr::new("nat", data).into()
 }
 
 fn client_address() -> Expr {
@@ -203,7 +172,7 @@ fn plan_rule(chain: &str, plan: &PlanRule) -> Rule {
             .then(client_address())
             .then(Expr::from(LookupExpr::new(map, CLIENT).dreg(ADDRESS)))
             .then(Expr::Dynset(DynsetExpr::new(DynsetOp::Update, map, CLIENT).sreg_data(ADDRESS)))
-            .then(dnat()),
+            .then(nft::dnat(ADDRESS, PORT)),
         PlanRule::Balance { from: who, service, first, count, affinity } => {
             let mut r = from(r, who)
                 .then(Expr::Immediate { dreg: KEY, data: service.to_ne_bytes().to_vec() })
@@ -214,7 +183,7 @@ fn plan_rule(chain: &str, plan: &PlanRule) -> Rule {
                     .then(client_address())
                     .then(Expr::Dynset(DynsetExpr::new(DynsetOp::Update, map, CLIENT).sreg_data(ADDRESS)));
             }
-            r.then(dnat())
+            r.then(nft::dnat(ADDRESS, PORT))
         }
     }
 }
@@ -235,7 +204,7 @@ fn by_service(r: Rule, map: &str) -> Rule {
 
 /// protocol . port of the destination, if that is an address of this node.
 fn by_node_port(r: Rule, map: &str) -> Rule {
-    is_local(FibFlags::DADDR)
+    nft::is_local(KEY, FibFlags::DADDR)
         .into_iter()
         .fold(r, Rule::then)
         .then(Expr::Meta { dreg: KEY, key: MetaKey::L4Proto })

@@ -34,9 +34,6 @@ fn boot() -> Lab {
     lab
 }
 
-/// Not green yet, reported as ignored: cluster DNS and the nginx test image are being mended, and `down` right after a refused `up`.
-const PENDING: &[&str] = &["s4_a_pod", "s5_s6_two", "names_of_services", "down_keeps_data", "purge_leaves_nothing"];
-
 fn trials(lab: Option<&Arc<Lab>>, tests: &[&[Test]]) -> Vec<Trial> {
     let trial = |(name, test): &Test| {
         let (lab, test) = (lab.cloned(), *test);
@@ -46,7 +43,6 @@ fn trials(lab: Option<&Arc<Lab>>, tests: &[&[Test]]) -> Vec<Trial> {
             }
             Ok(())
         })
-        .with_ignored_flag(PENDING.iter().any(|p| name.contains(p)))
     };
     tests.iter().flat_map(|t| t.iter()).map(trial).collect()
 }

@@ -6,10 +6,10 @@
 use crate::config::{Environment, PortMapping};
 use crate::{Error, Result};
 use nlink::netlink::nftables::types::{
-    BaseChain, Chain, ChainName, Family, FibFlags, FibResult, MetaKey, NatHook, PacketField, PayloadBase, Priority, Register,
-    Rule, Set, SetDataType, SetElement, SetKeyType,
+    BaseChain, Chain, ChainName, Family, FibFlags, MetaKey, NatHook, PacketField, PayloadBase, Priority, Register, Rule, Set,
+    SetDataType, SetElement, SetKeyType,
 };
-use nlink::netlink::nftables::{CmpOp, Expr, LookupExpr, MasqExpr, RawExpr, Transaction};
+use nlink::netlink::nftables::{Expr, LookupExpr, MasqExpr, Transaction};
 use nlink::netlink::{Connection, Nftables};
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,8 +18,6 @@ use std::path::Path;
 /// Our table; no other is touched.
 const TABLE: &str = "skiff-hostports";
 const FAMILY: Family = Family::Ip;
-/// `RTN_LOCAL`: what `fib daddr type local` compares with.
-const RTN_LOCAL: u32 = 2;
 /// address . protocol . port of the node -> address . port of the pod.
 const ADDRESSES: &str = "addresses";
 /// protocol . port, on every address of the node -> address . port of the pod.
@@ -98,37 +96,13 @@ fn chain(name: &str) -> Result<Chain> {
     Ok(nl("name a chain", Chain::new(TABLE, name))?.family(FAMILY))
 }
 
-/// `dnat to` the address and port in the registers. Written by hand: the library's NAT expression takes constants only.
-fn dnat() -> Expr {
-    const NFTA_NAT_TYPE: u16 = 1;
-    const NFTA_NAT_FAMILY: u16 = 2;
-    const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
-    const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
-    const NFT_NAT_DNAT: u32 = 1;
-    const NFPROTO_IPV4: u32 = 2;
-    let mut data = Vec::new();
-    for (attribute, v) in [
-        (NFTA_NAT_TYPE, NFT_NAT_DNAT),
-        (NFTA_NAT_FAMILY, NFPROTO_IPV4),
-        (NFTA_NAT_REG_ADDR_MIN, ADDRESS as u32),
-        (NFTA_NAT_REG_PROTO_MIN, PORT as u32),
-    ] {
-        data.extend(8u16.to_ne_bytes());
-        data.extend(attribute.to_ne_bytes());
-        data.extend(v.to_be_bytes());
-    }
-    RawExpr::new("nat", data).into()
-}
-
 /// Packets to an address of the node, looked up in a map by what `load` puts into the key registers.
 fn forward(map: &str, load: impl IntoIterator<Item = Expr>) -> Rule {
-    let mut r = rule("host-ports")
-        .then(Expr::Fib { dreg: KEYS[0], result: FibResult::AddrType, flags: FibFlags::DADDR })
-        .then(Expr::Cmp { sreg: KEYS[0], op: CmpOp::Eq, data: RTN_LOCAL.to_ne_bytes().to_vec() });
+    let mut r = nft::is_local(KEYS[0], FibFlags::DADDR).into_iter().fold(rule("host-ports"), Rule::then);
     for e in load {
         r = r.then(e);
     }
-    r.then(Expr::from(LookupExpr::new(map, KEYS[0]).dreg(ADDRESS))).then(dnat())
+    r.then(Expr::from(LookupExpr::new(map, KEYS[0]).dreg(ADDRESS))).then(nft::dnat(ADDRESS, PORT))
 }
 
 fn table(mut t: Transaction) -> Result<Transaction> {

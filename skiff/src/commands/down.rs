@@ -42,7 +42,9 @@ pub fn run(args: &Down) -> Result<(), String> {
         progress.done("server stopped");
     }
     let runtime = Daemon::from_file(&layout.pid_file("containerd"));
-    if runtime.is_some() {
+    if let Some(d) = &runtime {
+        // It may have been started a moment ago.
+        crate::containerd::wait(&layout, d, Duration::from_secs(10))?;
         let endpoint = format!("unix://{}", layout.containerd_socket().display());
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let pods = tokio.block_on(stop_pods(&endpoint, args.purge))?;

@@ -24,6 +24,10 @@ pub fn run(args: &Up) -> Result<(), String> {
     layout.make()?;
 
     let server = Daemon::from_file(&layout.pid_file("server"));
+    if server.is_none() {
+        // Before anything is started, so that a refusal leaves nothing running.
+        settings.check_ports()?;
+    }
     let own_runtime = settings.container_runtime_endpoint.is_none();
     let import = if own_runtime { Some(start_runtime(&layout, &mut progress, patience)?) } else { None };
     match server {
@@ -68,7 +72,6 @@ fn start_runtime(
 }
 
 fn start_server(layout: &Layout, settings: &Settings, progress: &mut Progress, patience: Duration) -> Result<(), String> {
-    settings.check_ports()?;
     let (from_server, to_us) = progress::pipe()?;
     let exe = std::env::current_exe().map_err(|e| format!("cannot find our own binary: {e}"))?;
     let mut command = Command::new(exe);

@@ -76,7 +76,7 @@ pub async fn start(
         }
     });
 
-    start_dns(settings, dns_ip, &proxy_client, stop)?;
+    start_dns(settings, dns_ip, &plane.client("system:skiff-dns", &[]), stop)?;
 
     let informers = Informers::new(client);
     let node = informers.with::<Node>(

@@ -5,8 +5,12 @@ use crate::settings::Settings;
 use client::Client;
 use machinery::{Value, meta};
 
-const CLUSTER: &[&str] =
-    &[include_str!("../../../manifests/cluster/storage-class.yaml"), include_str!("../../../manifests/cluster/dns.yaml")];
+const CLUSTER: &[&str] = &[
+    include_str!("../../../manifests/cluster/storage-class.yaml"),
+    include_str!("../../../manifests/cluster/dns.yaml"),
+    include_str!("../../../manifests/cluster/dns-role.yaml"),
+    include_str!("../../../manifests/cluster/dns-role-binding.yaml"),
+];
 
 /// Creates the objects that are missing.
 pub async fn ensure(client: &Client, settings: &Settings) -> Result<(), String> {
@@ -32,6 +36,8 @@ fn collection(object: &Value) -> Option<String> {
     let namespace = meta::namespace(object);
     Some(match meta::str_at(object, &["kind"]) {
         "StorageClass" => "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
+        "ClusterRole" => "/apis/rbac.authorization.k8s.io/v1/clusterroles".to_owned(),
+        "ClusterRoleBinding" => "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".to_owned(),
         "Service" => format!("/api/v1/namespaces/{namespace}/services"),
         _ => return None,
     })
