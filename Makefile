@@ -18,10 +18,10 @@ build: ## build the release binary
 	$(CARGO) build --release --bin skiff
 
 up: deps build ## one command to a working cluster
-	@$(SUDO) --preserve-env=KUBECONFIG,HOME true 2>/dev/null; $(SUDO) target/release/skiff up $(ARGS)
+	@$(SUDO) --preserve-env=KUBECONFIG,HOME true 2>/dev/null; $(SUDO) "$(TARGET)/release/skiff" up $(ARGS)
 
 down: ## stop the cluster (ARGS=--purge leaves nothing)
-	@$(SUDO) target/release/skiff down $(ARGS)
+	@$(SUDO) "$(TARGET)/release/skiff" down $(ARGS)
 
 test: test-unit test-e2e ## every test, unit to end-to-end
 

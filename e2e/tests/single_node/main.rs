@@ -5,6 +5,7 @@ mod cli;
 mod seeds;
 mod services;
 mod storage;
+mod stores;
 mod survival;
 mod walkthrough;
 mod workloads;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let side_by_side = [seeds::TESTS, walkthrough::TESTS, services::TESTS, storage::TESTS, workloads::TESTS, cli::TESTS];
-    let one_by_one = [walkthrough::ALONE, survival::TESTS, cli::LAST];
+    let one_by_one = [stores::TESTS, walkthrough::ALONE, survival::TESTS, cli::LAST];
     if arguments.list {
         return libtest_mimic::run(&arguments, trials(None, &[side_by_side.concat().as_slice(), &one_by_one.concat()]))
             .exit_code();
