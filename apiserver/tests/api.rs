@@ -412,3 +412,23 @@ async fn what_is_not_built_says_so() {
     let (code, v) = s.json("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &json!({})).await;
     assert_eq!((code, v["reason"].as_str()), (501, Some("NotImplemented")), "{v}");
 }
+
+#[tokio::test]
+async fn an_autoscaler_has_two_versions() {
+    let s = Server::start().await;
+    let hpa = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50,
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}});
+    let v1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
+    let (code, v) = s.json("POST", v1, &hpa).await;
+    assert_eq!((code, v["apiVersion"].as_str()), (201, Some("autoscaling/v1")), "{v}");
+    assert_eq!((&v["spec"]["minReplicas"], &v["spec"]["targetCPUUtilizationPercentage"]), (&json!(1), &json!(50)));
+    let (_, v) = s.get(&format!("{}/h", v1.replace("/v1/", "/v2/"))).await;
+    assert_eq!(v["spec"]["metrics"][0]["resource"]["target"], json!({"type": "Utilization", "averageUtilization": 50}));
+    let patch = r#"{"spec": {"targetCPUUtilizationPercentage": 70}}"#;
+    let (code, v) = s.send("PATCH", &format!("{v1}/h"), "application/merge-patch+json", patch).await;
+    assert_eq!((code, &v["spec"]["targetCPUUtilizationPercentage"]), (200, &json!(70)), "{v}");
+    let (_, list) = s.get(v1).await;
+    assert_eq!((list["kind"].as_str(), list["items"].as_array().map(Vec::len)), (Some("HorizontalPodAutoscalerList"), Some(1)));
+    let (_, group) = s.get("/apis/autoscaling").await;
+    assert_eq!(group["preferredVersion"]["version"], "v2");
+}

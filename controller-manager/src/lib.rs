@@ -21,6 +21,7 @@ pub mod namespace;
 pub mod node;
 pub mod nodeloadbalancer;
 pub mod replicaset;
+pub mod resourcequota;
 pub mod rootca;
 pub mod serviceaccount;
 pub mod statefulset;

@@ -45,6 +45,7 @@ const CONTROLLERS: &[Controller] = controllers![
     "pod-garbage-collector-controller" "pod-garbage-collector" crate::node::pod_gc::run,
     "node-load-balancer-controller" "service-controller" crate::nodeloadbalancer::run,
     "root-ca-certificate-publisher-controller" "root-ca-cert-publisher" crate::rootca::run,
+    "resourcequota-controller" "resourcequota-controller" crate::resourcequota::run,
     "statefulset-controller" "statefulset-controller" crate::statefulset::run,
     "persistentvolume-binder-controller" "persistent-volume-binder" crate::volume::run,
     "persistentvolumeclaim-protection-controller" "pvc-protection-controller" crate::volume::protection::run_claims,

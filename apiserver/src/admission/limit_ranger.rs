@@ -1,11 +1,11 @@
 //! LimitRanger: default requests and limits, and their bounds. Upstream: plugin/pkg/admission/limitranger.
 
-use super::resources::{self, Resources};
 use super::{Attributes, Lister, Operation, Plugin};
 use async_trait::async_trait;
 use machinery::meta::{deletion_timestamp, entry, list_at, map_at, set, str_at};
 use machinery::quantity::{self, Quantity};
 use machinery::{Status, Value};
+use quota::resources::{self, Resources};
 use std::sync::Arc;
 
 pub struct LimitRanger;

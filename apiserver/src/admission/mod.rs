@@ -14,7 +14,6 @@ mod pod_names;
 mod pod_security;
 mod priority;
 mod resource_quota;
-mod resources;
 mod runtime_class;
 mod service_account;
 mod storage;

@@ -1,5 +1,7 @@
 //! Between the version that is served and the version that is stored, where a kind has two. Events are the same object in two
-//! groups under different field names.
+//! groups under different field names; HorizontalPodAutoscalers have two versions.
+
+mod hpa;
 
 use crate::resources::Entry;
 use machinery::{GroupVersionKind, Map, Status, Value};
@@ -14,7 +16,7 @@ pub fn storage_gvk(row: &Resource) -> GroupVersionKind {
 
 /// A conversion between the two is built in.
 pub fn converts(served: &GroupVersionKind, stored: &GroupVersionKind) -> bool {
-    served.kind == "Event" && stored.kind == "Event"
+    served.kind == stored.kind && matches!(served.kind.as_str(), "Event" | "HorizontalPodAutoscaler")
 }
 
 /// Names of an Event's fields: core/v1, events.k8s.io/v1.
@@ -30,12 +32,20 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 
 /// A stored object in the served version.
 pub fn from_storage(entry: &Entry, value: Value) -> Result<Value, Status> {
-    if entry.converts() { event(value, &entry.gvk, |(core, new)| (core, new)) } else { Ok(value) }
+    match &*entry.gvk.kind {
+        _ if !entry.converts() => Ok(value),
+        "HorizontalPodAutoscaler" => Ok(hpa::to_v1(value)),
+        _ => event(value, &entry.gvk, |(core, new)| (core, new)),
+    }
 }
 
 /// An object of the served version as it is stored.
 pub fn to_storage(entry: &Entry, value: Value) -> Result<Value, Status> {
-    if entry.converts() { event(value, &entry.storage_gvk, |(core, new)| (new, core)) } else { Ok(value) }
+    match &*entry.gvk.kind {
+        _ if !entry.converts() => Ok(value),
+        "HorizontalPodAutoscaler" => Ok(hpa::to_v2(value)),
+        _ => event(value, &entry.storage_gvk, |(core, new)| (new, core)),
+    }
 }
 
 fn event(

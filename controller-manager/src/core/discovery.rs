@@ -30,6 +30,14 @@ impl ApiResource {
     }
 }
 
+/// The versions of an APIGroup document, the preferred one first.
+fn versions(group: &Value) -> Vec<GroupVersion> {
+    let preferred = str_at(group, &["preferredVersion", "groupVersion"]);
+    let mut versions: Vec<&str> = list_at(group, &["versions"]).iter().map(|v| str_at(v, &["groupVersion"])).collect();
+    versions.sort_by_key(|v| *v != preferred);
+    versions.into_iter().filter_map(GroupVersion::parse).collect()
+}
+
 /// The outcome of discovery.
 #[derive(Clone, Debug, Default)]
 pub struct Discovery {
@@ -55,14 +63,30 @@ impl Discovery {
         out.add(client, &GroupVersion::new("", "v1")).await;
         let groups = client.get_path("/apis").await?;
         for group in list_at(&groups, &["groups"]) {
-            let preferred = str_at(group, &["preferredVersion", "groupVersion"]).to_owned();
-            let mut versions: Vec<&str> = list_at(group, &["versions"]).iter().map(|v| str_at(v, &["groupVersion"])).collect();
-            versions.sort_by_key(|v| *v != preferred);
-            for gv in versions.into_iter().filter_map(GroupVersion::parse) {
+            for gv in versions(group) {
                 out.add(client, &gv).await;
             }
         }
         Ok(out)
+    }
+
+    /// One resource, in the first version of its group that has it, the preferred one before others.
+    pub async fn find(client: &Client, group: &str, resource: &str) -> client::Result<Option<ApiResource>> {
+        let mut out = Self::default();
+        if group.is_empty() {
+            out.add(client, &GroupVersion::new("", "v1")).await;
+        } else {
+            match client.get_path(&format!("/apis/{group}")).await {
+                Ok(doc) => {
+                    for gv in versions(&doc) {
+                        out.add(client, &gv).await;
+                    }
+                }
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(out.resources.into_iter().find(|r| r.gvr.resource == resource))
     }
 
     async fn add(&mut self, client: &Client, gv: &GroupVersion) {

@@ -3,5 +3,6 @@
 
 mod batch;
 mod harness;
+mod quota;
 mod storage;
 mod workloads;

@@ -1,17 +1,17 @@
 //! What an object costs. Upstream: pkg/quota/v1/evaluator/core.
 
-use super::Scope;
-use crate::admission::pod_names;
-use crate::admission::resources::{self, Resources};
+use crate::Scope;
+use crate::resources::{self, Resources};
 use machinery::Value;
 use machinery::meta::{at, bool_at, i64_at, list_at, map_at, str_at};
 use machinery::quantity::{Format, Quantity};
+use machinery::time::{self, Timestamp};
 
 const STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
 
 /// How objects of one resource are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Evaluator {
+pub enum Evaluator {
     Pods,
     Services,
     Claims,
@@ -32,15 +32,18 @@ fn extended(resource: &str) -> bool {
     resource.contains('/') && !resource.split('/').next().is_some_and(|d| d == "kubernetes.io" || d.ends_with(".kubernetes.io"))
 }
 
+/// Core resources that quotas also name without `count/`.
+const PLAIN: [&str; 4] = ["configmaps", "secrets", "replicationcontrollers", "resourcequotas"];
+
 impl Evaluator {
-    pub(super) fn of(group: &str, resource: &str) -> Self {
+    pub fn of(group: &str, resource: &str) -> Self {
         match (group, resource) {
             ("", "pods") => Self::Pods,
             ("", "services") => Self::Services,
             ("", "persistentvolumeclaims") => Self::Claims,
             ("", r) => {
                 let mut names = vec![format!("count/{r}")];
-                if ["configmaps", "secrets", "replicationcontrollers", "resourcequotas"].contains(&r) {
+                if PLAIN.contains(&r) {
                     names.push(r.to_owned());
                 }
                 Self::Count(names)
@@ -49,8 +52,20 @@ impl Evaluator {
         }
     }
 
+    /// Group and resource of the objects that a quota's resource `name` is about, as (`apps`, `deployments`).
+    pub fn subject(name: &str) -> Option<(&str, &str)> {
+        let special = [(Self::Pods, "pods"), (Self::Services, "services"), (Self::Claims, "persistentvolumeclaims")];
+        if let Some((_, resource)) = special.into_iter().find(|(e, _)| e.covers(name)) {
+            return Some(("", resource));
+        }
+        match name.strip_prefix("count/") {
+            Some(of) => Some(of.split_once('.').map_or(("", of), |(resource, group)| (group, resource))),
+            None => PLAIN.contains(&name).then_some(("", name)),
+        }
+    }
+
     /// The quota's resource `name` is about these objects.
-    pub(super) fn covers(&self, name: &str) -> bool {
+    pub fn covers(&self, name: &str) -> bool {
         match self {
             Self::Pods => {
                 let rest = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
@@ -71,48 +86,63 @@ impl Evaluator {
         }
     }
 
-    pub(super) fn usage(&self, obj: &Value) -> Resources {
+    /// What an object costs at this time.
+    pub fn usage(&self, obj: &Value, now: Timestamp) -> Resources {
         match self {
-            Self::Pods => pod(obj),
+            Self::Pods => pod(obj, now),
             Self::Services => service(obj),
             Self::Claims => claim(obj),
             Self::Count(names) => names.iter().map(|n| (n.clone(), one())).collect(),
         }
     }
 
-    pub(super) fn in_scope(&self, scope: &Scope<'_>, obj: &Value) -> bool {
+    /// Whether a scope has the object; those of a kind that knows no scopes are in none.
+    pub fn in_scope(&self, scope: &Scope<'_>, obj: &Value) -> bool {
         match (self, scope.name) {
             (Self::Pods, "Terminating") => terminating(obj),
             (Self::Pods, "NotTerminating") => !terminating(obj),
             (Self::Pods, "BestEffort") => best_effort(obj),
             (Self::Pods, "NotBestEffort") => !best_effort(obj),
-            (Self::Pods, "PriorityClass") => selects(scope, str_at(obj, &["spec", "priorityClassName"])),
+            (Self::Pods, "PriorityClass") => scope.selects(str_at(obj, &["spec", "priorityClassName"])),
             (Self::Pods, "CrossNamespacePodAffinity") => cross_namespace_affinity(obj),
-            (Self::Claims, "VolumeAttributesClass") => selects(scope, str_at(obj, &["spec", "volumeAttributesClassName"])),
+            (Self::Claims, "VolumeAttributesClass") => attributes_class(scope, obj),
             _ => false,
         }
     }
 }
 
-fn selects(scope: &Scope<'_>, value: &str) -> bool {
-    let listed = scope.values.iter().any(|v| v == value);
-    match scope.operator {
-        "Exists" => !value.is_empty(),
-        "DoesNotExist" => value.is_empty(),
-        "In" => !value.is_empty() && listed,
-        "NotIn" => value.is_empty() || !listed,
-        _ => false,
-    }
+/// A claim is in the scope by any of the classes it has, had, or is to get.
+fn attributes_class(scope: &Scope<'_>, claim: &Value) -> bool {
+    let paths: [&[&str]; 3] = [
+        &["spec", "volumeAttributesClassName"],
+        &["status", "currentVolumeAttributesClassName"],
+        &["status", "modifyVolumeStatus", "targetVolumeAttributesClassName"],
+    ];
+    let names: Vec<&str> = paths.into_iter().map(|p| str_at(claim, p)).filter(|n| !n.is_empty()).collect();
+    if names.is_empty() { scope.selects("") } else { names.into_iter().any(|n| scope.selects(n)) }
 }
 
-fn pod(p: &Value) -> Resources {
-    let mut r = Resources::from([("count/pods".to_owned(), one())]);
+/// Whether a pod still uses what it was given: not when it has ended, nor when its node does not end it in time.
+fn is_active(p: &Value, now: Timestamp) -> bool {
     if matches!(str_at(p, &["status", "phase"]), "Failed" | "Succeeded") {
+        return false;
+    }
+    let overdue = || {
+        let deleted = time::parse(str_at(p, &["metadata", "deletionTimestamp"]))?;
+        let grace = i64_at(p, &["metadata", "deletionGracePeriodSeconds"])?;
+        Some(now.as_second() > deleted.as_second().saturating_add(grace))
+    };
+    overdue() != Some(true)
+}
+
+fn pod(p: &Value, now: Timestamp) -> Resources {
+    let mut r = Resources::from([("count/pods".to_owned(), one())]);
+    if !is_active(p, now) {
         return r;
     }
     r.insert("pods".into(), one());
     for (kind, prefix) in [("requests", "requests."), ("limits", "limits.")] {
-        let mut list = resources::of_pod(p, kind);
+        let mut list = resources::of_running_pod(p, kind);
         resources::add(&mut list, &resources::list(map_at(p, &["spec", "overhead"])));
         for (k, q) in list {
             let native = ["cpu", "memory", "ephemeral-storage"].contains(&k.as_str()) || k.starts_with("hugepages-");
@@ -182,7 +212,8 @@ fn best_effort(pod: &Value) -> bool {
         })
     };
     let spec = pod.get("spec").unwrap_or(&Value::Null);
-    !asks(spec) && !pod_names::containers(pod).any(asks)
+    let containers = ["initContainers", "containers"].into_iter().flat_map(|l| list_at(pod, &["spec", l]));
+    !asks(spec) && !containers.into_iter().any(asks)
 }
 
 fn cross_namespace_affinity(pod: &Value) -> bool {

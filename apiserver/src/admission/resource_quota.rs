@@ -1,17 +1,15 @@
 //! ResourceQuota: a namespace uses no more than its quotas allow. Usage is charged to the quota's status, compare-and-swap, before the
 //! object is stored; the quota controller gives back what is deleted. Upstream: apiserver/pkg/admission/plugin/resourcequota.
 
-mod usage;
-
-use super::resources::{self, Resources};
 use super::{Attributes, Lister, Operation, Plugin};
 use async_trait::async_trait;
 use machinery::meta::{at, i64_at, list_at, map_at, name, resource_version, set, str_at};
 use machinery::quantity::Quantity;
+use machinery::time::Timestamp;
 use machinery::{Map, Status, Value};
+use quota::{Evaluator, Resources, resources, scopes};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
-use usage::Evaluator;
 
 /// Conflicts with the quota controller are retried so often.
 const ATTEMPTS: usize = 8;
@@ -53,8 +51,18 @@ impl Plugin for ResourceQuota {
         }
         let turn = self.turn(&a.namespace);
         let _turn = turn.lock().await;
+        // All must agree before any is charged.
+        let mut charges = Vec::new();
         for quota in quotas {
-            charge(a, obj, quota, cx).await?;
+            if let Some(used) = new_usage(a, obj, &quota)? {
+                charges.push((quota, used));
+            }
+        }
+        if a.dry_run {
+            return Ok(());
+        }
+        for (quota, used) in charges {
+            charge(a, obj, quota, used, cx).await?;
         }
         Ok(())
     }
@@ -78,24 +86,30 @@ fn is_review(group: &str) -> bool {
     matches!(group, "authorization.k8s.io" | "authentication.k8s.io")
 }
 
-async fn charge(a: &Attributes, obj: &Value, mut quota: Arc<Value>, cx: &dyn Lister) -> Result<(), Status> {
-    for attempt in 0..ATTEMPTS {
-        if attempt > 0 {
-            match cx.get_live("", "resourcequotas", &a.namespace, name(&quota)).await? {
-                Some(q) => quota = q,
-                None => return Ok(()),
-            }
-        }
-        let Some(used) = new_usage(a, obj, &quota)? else { return Ok(()) };
-        if a.dry_run {
-            return Ok(());
-        }
+async fn charge(
+    a: &Attributes,
+    obj: &Value,
+    mut quota: Arc<Value>,
+    mut used: Map<String, Value>,
+    cx: &dyn Lister,
+) -> Result<(), Status> {
+    for _ in 0..ATTEMPTS {
         let mut changed = Value::clone(&quota);
         set(&mut changed, &["status", "used"], used.into());
         match cx.update_status("", "resourcequotas", changed).await {
             Err(e) if e.is_conflict() => {}
+            Err(e) if e.is_not_found() => return Ok(()),
             Err(e) => return Err(e),
             Ok(_) => return Ok(()),
+        }
+        // Another server or the quota controller was first.
+        match cx.get_live("", "resourcequotas", &a.namespace, name(&quota)).await? {
+            Some(q) => quota = q,
+            None => return Ok(()),
+        }
+        match new_usage(a, obj, &quota)? {
+            Some(u) => used = u,
+            None => return Ok(()),
         }
     }
     Err(a.forbid(obj, format!("unable to charge quota {} after {ATTEMPTS} attempts", name(&quota))))
@@ -120,7 +134,7 @@ fn new_usage(a: &Attributes, obj: &Value, quota: &Value) -> Result<Option<Map<St
         let names = covered.join(",");
         return Err(a.forbid(obj, format!("status unknown for quota: {}, resources: {names}", name(quota))));
     }
-    let mut delta = evaluator.usage(obj);
+    let mut delta = evaluator.usage(obj, Timestamp::now());
     let negative: Vec<&str> = delta.iter().filter(|(_, q)| q.sign() < 0).map(|(k, _)| k.as_str()).collect();
     if !negative.is_empty() {
         return Err(a.forbid(obj, format!("quota usage is negative for resource(s): {}", negative.join(","))));
@@ -130,7 +144,7 @@ fn new_usage(a: &Attributes, obj: &Value, quota: &Value) -> Result<Option<Map<St
         && !resource_version(old).is_empty()
         && scopes(quota).all(|s| evaluator.in_scope(&s, old));
     if charged_before {
-        let before = evaluator.usage(old);
+        let before = evaluator.usage(old, Timestamp::now());
         for (k, q) in &mut delta {
             if let Some(b) = before.get(k) {
                 q.sub(b);
@@ -162,24 +176,6 @@ fn new_usage(a: &Attributes, obj: &Value, quota: &Value) -> Result<Option<Map<St
         ));
     }
     Ok(Some(total.into_iter().map(|(k, q)| (k, q.to_string().into())).collect()))
-}
-
-/// One term of a quota's scopes.
-struct Scope<'a> {
-    name: &'a str,
-    operator: &'a str,
-    values: &'a [Value],
-}
-
-fn scopes(quota: &Value) -> impl Iterator<Item = Scope<'_>> {
-    let plain = list_at(quota, &["spec", "scopes"]).iter().filter_map(Value::as_str);
-    let plain = plain.map(|name| Scope { name, operator: "Exists", values: &[] });
-    let terms = list_at(quota, &["spec", "scopeSelector", "matchExpressions"]).iter();
-    plain.chain(terms.map(|t| Scope {
-        name: str_at(t, &["scopeName"]),
-        operator: str_at(t, &["operator"]),
-        values: list_at(t, &["values"]),
-    }))
 }
 
 /// A quota on CPU or memory demands that every container says what it needs, unless the pod does as a whole.
