@@ -50,6 +50,7 @@ const CONTROLLERS: &[Controller] = controllers![
     "persistentvolume-binder-controller" "persistent-volume-binder" crate::volume::run,
     "persistentvolumeclaim-protection-controller" "pvc-protection-controller" crate::volume::protection::run_claims,
     "persistentvolume-protection-controller" "pv-protection-controller" crate::volume::protection::run_volumes,
+    "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" crate::volume::class_protection::run,
     "ephemeral-volume-controller" "ephemeral-volume-controller" crate::volume::ephemeral::run,
     "local-path-provisioner-controller" "persistent-volume-binder" crate::volume::local_path::run,
     "serviceaccount-controller" "service-account-controller" crate::serviceaccount::run,

@@ -6,7 +6,6 @@ WORK=${CONFORMANCE_WORK:-$ROOT/target/conformance}  # caches, state of a run, re
 BIN=${CONFORMANCE_BIN:-$WORK/bin}                   # upstream's programs, by build.sh
 IMG=${CONFORMANCE_IMG:-$WORK/img}                   # all.tar, refs.txt, by images.sh
 RUNTIME=${CONFORMANCE_CONTAINERD:-$WORK/containerd/usr/bin} # containerd 2.x, by packages.sh
-REGISTRY=${CONFORMANCE_REGISTRY:-$WORK/registry/usr/bin/docker-registry}
 SKIFF=${SKIFF_BINARY:-${CARGO_TARGET_DIR:-$ROOT/target}/release/skiff}
 P=${CONFORMANCE_PREFIX:-skc}                        # prefix of namespaces and cgroups: labs with different ones live side by side
 NET=${CONFORMANCE_NET:-172.29.36}                   # first three numbers of the lab's network

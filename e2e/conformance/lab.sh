@@ -48,18 +48,17 @@ node() {
   echo "node $1 has no mount namespace:" >&2; cat "$dir/holder.log" >&2; exit 1
 }
 
-# A registry with the one image that a test pulls, and containerd's note that it stands in for registry.k8s.io.
+# A registry with the one image that a test pulls; it stands in for registry.k8s.io (mirror, below).
 registry() {
-  [ -x "$REGISTRY" ] || return 0
-  python3 "$HERE/registry.py" "$IMG/all.tar" "$STATE/registry" kitten
-  cat >"$STATE/registry.yml" <<Y
-version: 0.1
-storage: {filesystem: {rootdirectory: $STATE/registry}}
-http: {addr: "$NET.1:5000"}
-log: {level: warn}
-Y
-  setsid nsenter --net="/run/netns/$P-cp" env OTEL_TRACES_EXPORTER=none "$REGISTRY" serve "$STATE/registry.yml" >"$STATE/registry.log" 2>&1 </dev/null &
+  setsid nsenter --net="/run/netns/$P-cp" python3 "$HERE/registry.py" "$IMG/all.tar" "$NET.1:5000" kitten >"$STATE/registry.log" 2>&1 </dev/null &
   echo $! >"$STATE/registry.pid"
+}
+
+# containerd's note of the registry, in the instance's own configuration.
+mirror() {
+  local dir=$STATE/n$1/data/certs.d/registry.k8s.io
+  mkdir -p "$dir"
+  printf '[host."http://%s.1:5000"]\n  capabilities = ["pull", "resolve"]\n' "$NET" >"$dir/hosts.toml"
 }
 
 up() {
@@ -76,6 +75,7 @@ up() {
   registry
   for n in $(seq "$NODES"); do
     node "$n"
+    mirror "$n"
     local common=(--data-dir "$STATE/n$n/data" --node-name "n$n" --node-ip "$(node_ip "$n")" --cgroup-root "/$P/n$n")
     if [ "$n" = 1 ]; then
       on_node 1 env "KUBECONFIG=$STATE/n1/kubeconfig" "$SKIFF" up "${common[@]}"

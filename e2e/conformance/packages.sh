@@ -1,6 +1,6 @@
 #!/bin/bash
-# Unpacks Debian packages that the lab uses without installing them: containerd 2.x (the suite mounts image volumes, which older
-# ones cannot) and docker-registry (one test really pulls). The machine's own packages and apt settings stay as they are.
+# Unpacks containerd 2.x of Debian without installing it: the suite mounts image volumes, which older ones cannot. The machine's own
+# packages and apt settings stay as they are.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
@@ -17,5 +17,4 @@ unpack() { # unpack PACKAGE SUITE DIRECTORY
 }
 
 [ -x "$RUNTIME/containerd" ] || unpack containerd sid "$WORK/containerd"
-[ -x "$REGISTRY" ] || unpack docker-registry trixie "$WORK/registry"
 "$RUNTIME/containerd" --version

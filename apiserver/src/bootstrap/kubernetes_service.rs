@@ -1,5 +1,5 @@
-//! The Service `kubernetes` in `default`, its Endpoints and EndpointSlice: pods find the API server by them. Put back when somebody
-//! deletes or changes them. Upstream: pkg/controlplane/controller/kubernetesservice and reconcilers.
+//! The Service `kubernetes` in `default`, its Endpoints and EndpointSlice: pods find the API server by them; and the ServiceCIDR.
+//! Put back when somebody deletes or changes them. Upstream: pkg/controlplane/controller/kubernetesservice and reconcilers.
 
 use super::put;
 use crate::registry::store_new;
@@ -17,8 +17,19 @@ fn cluster_ip(server: &Inner) -> Option<String> {
     server.config.service_cluster_ip_range.first()?.hosts().next().map(|ip| ip.to_string())
 }
 
-/// Brings the three objects to what they should be.
+/// The ServiceCIDR that tells the configured ranges. Upstream: pkg/controlplane/controller/defaultservicecidr.
+async fn service_cidr(server: &Arc<Inner>) -> Result<(), Status> {
+    let ranges: Vec<String> = server.config.service_cluster_ip_range.iter().map(ToString::to_string).collect();
+    let ready = json!({"type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": crate::registry::metadata::now()});
+    let cidr = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": NAME},
+        "spec": {"cidrs": ranges}, "status": {"conditions": [ready]}});
+    store_new(server, "networking.k8s.io", "servicecidrs", cidr).await.map(|_| ())
+}
+
+/// Brings the objects to what they should be.
 pub async fn reconcile(server: &Arc<Inner>) -> Result<(), Status> {
+    service_cidr(server).await?;
     let Some(ip) = cluster_ip(server) else { return Ok(()) };
     let labels: machinery::Map<String, Value> = LABELS.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect();
     let port = server.config.secure_port;
@@ -43,7 +54,13 @@ pub async fn reconcile(server: &Arc<Inner>) -> Result<(), Status> {
 
 /// Watches the objects, and puts them back.
 pub fn keep(server: Arc<Inner>) {
-    for (group, resource) in [("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices"), ("", "namespaces")] {
+    for (group, resource) in [
+        ("", "services"),
+        ("", "endpoints"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("", "namespaces"),
+        ("networking.k8s.io", "servicecidrs"),
+    ] {
         let server = server.clone();
         tokio::spawn(async move {
             let shutdown = server.shutdown.clone();
@@ -78,7 +95,7 @@ async fn follow(server: &Arc<Inner>, group: &str, resource: &str, version: &mut 
     let namespaced = entry.namespaced();
     let scope = Scope {
         namespace: namespaced.then(|| NAMESPACE.to_owned()),
-        name: Some(if namespaced { NAME } else { NAMESPACE }.to_owned()),
+        name: Some(if resource == "namespaces" { NAMESPACE } else { NAME }.to_owned()),
     };
     let mut watcher = storage.watch(WatchOptions { scope, resource_version: version.clone(), ..WatchOptions::default() }).await?;
     reconcile_all(server).await?;

@@ -48,6 +48,18 @@ pub fn to_storage(entry: &Entry, value: Value) -> Result<Value, Status> {
     }
 }
 
+/// The stored name of a selectable field that has another one in the served version; `None` if that version does not have it.
+pub fn stored_field(entry: &Entry, field: &str) -> Option<String> {
+    if !entry.converts() || entry.gvk.group.is_empty() {
+        return Some(field.to_owned());
+    }
+    let (first, rest) = field.split_once('.').map_or((field, String::new()), |(f, r)| (f, format!(".{r}")));
+    match EVENT_FIELDS.iter().find(|(core, new)| *core == first || *new == first) {
+        Some((core, new)) => (*new == first).then(|| format!("{core}{rest}")),
+        None => Some(field.to_owned()),
+    }
+}
+
 fn event(
     value: Value,
     to: &GroupVersionKind,

@@ -78,6 +78,7 @@ impl Creation<'_> {
 
     async fn attempt(&self, mut obj: Value, attrs: &crate::admission::Attributes) -> Result<Written, Status> {
         let Self { server, cx, entry, opts, .. } = self;
+        let gvk = &entry.storage_gvk;
         metadata::fill_system_fields(&mut obj);
         let generate = meta::str_at(&obj, &["metadata", "generateName"]).to_owned();
         if meta::name(&obj).is_empty() && !generate.is_empty() {
@@ -104,6 +105,10 @@ impl Creation<'_> {
             meta::set(&mut obj, &["metadata", "generation"], 1.into());
         }
         entry.strategy.prepare_for_create(&kcx, &mut obj);
+        // A status that was taken away is written as Go writes an empty one.
+        if let Some(typed) = schema::Registry::builtin().typed_kind(&gvk.group, &gvk.version, &gvk.kind) {
+            schema::decode::complete(&mut obj, typed);
+        }
         let reservation = server.allocators.begin(server, entry, &mut obj, None, opts.dry_run).await?;
         let mut errs = metadata::validate_create(entry, &obj);
         errs.extend(entry.strategy.validate(&kcx, &obj));

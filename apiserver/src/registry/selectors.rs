@@ -1,6 +1,7 @@
 //! Label and field selectors of a request as one predicate on cached objects, plus what they say about namespace and name, which
 //! narrows the range that is read.
 
+use super::convert;
 use crate::context::RequestCx;
 use crate::resources::Entry;
 use machinery::{Status, fields, labels};
@@ -18,6 +19,10 @@ pub fn selection(cx: &RequestCx, entry: &Entry) -> Result<Selection, Status> {
     let label_selector = labels::Selector::parse(cx.query.str("labelSelector"))
         .map_err(|e| bad(format!("unable to parse requirement: {}", e.0.trim_start_matches("unable to parse requirement: "))))?;
     let field_selector = fields::Selector::parse(cx.query.str("fieldSelector")).map_err(|e| bad(e.0))?;
+    let field_selector = field_selector.transform(|field, value| match convert::stored_field(entry, field) {
+        Some(stored) => Ok((stored, value.to_owned())),
+        None => Err(bad(format!("field label not supported: {field}"))),
+    })?;
     let known = entry.strategy.selectable_field_names();
     for r in field_selector.requirements() {
         let f = r.field.as_str();

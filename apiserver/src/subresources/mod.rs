@@ -6,6 +6,7 @@ pub mod kubelet;
 mod pod_streams;
 mod proxy;
 mod reviews;
+mod rewrite;
 mod scale;
 mod tls;
 mod tunnel;

@@ -3,12 +3,14 @@
 
 use super::kubelet;
 use super::pod_streams::escape;
+use super::rewrite::Links;
 use super::tunnel::{Destination, forward};
 use crate::context::RequestCx;
-use crate::http::body::Body;
+use crate::http::body::{self, Body};
 use crate::resources::Entry;
 use crate::server::Inner;
-use http::{Response, Uri};
+use http::header::{HOST, LOCATION, UPGRADE};
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use machinery::{Status, Value, meta};
 use rand::seq::IndexedRandom as _;
@@ -32,7 +34,7 @@ pub async fn serve(
     cx: &RequestCx,
     entry: &Entry,
     uri: &Uri,
-    body: Body,
+    content: Body,
     upgrade: Option<OnUpgrade>,
 ) -> Result<Response<Body>, Status> {
     let id = cx.info.path_name();
@@ -49,18 +51,18 @@ pub async fn serve(
             let port = if port.is_empty() { kubelet_port } else { number(port)? };
             let tls = if port == kubelet_port { Some(server.kubelet.kubelet.clone()) } else { None };
             let tls = if scheme == "https" && tls.is_none() { Some(server.kubelet.any.clone()) } else { tls };
-            return pass(server, cx, uri, body, upgrade, Destination { host, port, tls, path: String::new() }).await;
+            return pass(server, cx, uri, content, upgrade, Destination { host, port, tls, path: String::new() }).await;
         }
     };
     let tls = (scheme == "https").then(|| server.kubelet.any.clone());
-    pass(server, cx, uri, body, upgrade, Destination { host, port, tls, path: String::new() }).await
+    pass(server, cx, uri, content, upgrade, Destination { host, port, tls, path: String::new() }).await
 }
 
 async fn pass(
     server: &Arc<Inner>,
     cx: &RequestCx,
     uri: &Uri,
-    body: Body,
+    content: Body,
     upgrade: Option<OnUpgrade>,
     mut to: Destination,
 ) -> Result<Response<Body>, Status> {
@@ -68,10 +70,25 @@ async fn pass(
     let raw = uri.path();
     let marker = "/proxy";
     let at = raw.find(&format!("/{}{marker}", escape_name(cx.info.path_name(), raw))).map(|i| i + 1);
-    let rest = at.and_then(|i| raw[i..].find(marker).map(|j| &raw[i + j + marker.len()..])).unwrap_or("");
+    let end = at.and_then(|i| raw[i..].find(marker).map(|j| i + j + marker.len())).unwrap_or(raw.len());
+    let (prefix, rest) = raw.split_at(end);
     let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    if rest.is_empty() && !cx.headers.contains_key(UPGRADE) && matches!(cx.method, Method::GET | Method::HEAD) {
+        let mut answer = Response::new(body::empty());
+        *answer.status_mut() = StatusCode::MOVED_PERMANENTLY;
+        let to = HeaderValue::from_str(&format!("{raw}/{query}"));
+        answer.headers_mut().insert(LOCATION, to.map_err(|e| Status::bad_request(e.to_string()))?);
+        return Ok(answer);
+    }
     to.path = format!("{}{query}", if rest.is_empty() { "/" } else { rest });
-    forward(server, &to, cx.method.clone(), &cx.headers, body, upgrade).await
+    let called = cx.headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
+    let links = Links { prefix: prefix.to_owned(), hosts: [to.host_port(), called.to_owned()] };
+    let mut headers = cx.headers.clone();
+    if let Ok(v) = HeaderValue::from_str(raw) {
+        headers.insert("x-forwarded-uri", v);
+    }
+    let answer = forward(server, &to, cx.method.clone(), &headers, content, upgrade).await?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS { Ok(answer) } else { links.rewrite(answer).await }
 }
 
 /// The name as the raw path has it: with or without escapes.

@@ -39,6 +39,11 @@ impl Destination {
         s
     }
 
+    /// Host and port as they stand in a URL.
+    pub fn host_port(&self) -> String {
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+
     async fn connect(&self) -> Result<Box<dyn Stream>, Status> {
         let tcp = tokio::time::timeout(CONNECT, TcpStream::connect((self.host.as_str(), self.port)))
             .await
@@ -89,7 +94,7 @@ pub async fn forward(
     for (k, v) in headers.iter().filter(|(k, _)| !HOP.contains(k) && **k != HOST && *k != http::header::AUTHORIZATION) {
         request.headers_mut().append(k.clone(), v.clone());
     }
-    if let Ok(v) = HeaderValue::from_str(&format!("{}:{}", to.host, to.port)) {
+    if let Ok(v) = HeaderValue::from_str(&to.host_port()) {
         request.headers_mut().insert(HOST, v);
     }
     if wants_upgrade {

@@ -3,6 +3,7 @@
 
 mod bind;
 mod claim;
+pub mod class_protection;
 pub mod ephemeral;
 pub mod local_path;
 mod matching;

@@ -1,5 +1,6 @@
 //! Requests: typed ones on k8s-openapi kinds, dynamic ones on object trees.
 
+use crate::decode::decode;
 use crate::object::collection_path;
 use crate::transport::{Body, Transport};
 use crate::{Error, Object, Result};
@@ -178,7 +179,7 @@ impl Client {
 
     async fn json<T: DeserializeOwned>(&self, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<T> {
         let bytes = self.request(method.clone(), path, content_type, body).await?;
-        serde_json::from_slice(&bytes).map_err(|e| Error::Decode { action: format!("{method} {path}"), message: e.to_string() })
+        decode(&bytes).map_err(|e| Error::Decode { action: format!("{method} {path}"), message: e.to_string() })
     }
 
     fn body(action: &str, v: &impl serde::Serialize) -> Result<Bytes> {

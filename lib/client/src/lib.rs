@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod clock;
+mod decode;
 pub mod error;
 pub mod events;
 pub mod https;

@@ -56,7 +56,7 @@ impl Client {
         if !code.is_success() {
             return Err(failure(code, &body, &action));
         }
-        serde_json::from_slice(&body).map_err(|e| Error::Decode { action, message: e.to_string() })
+        crate::decode::decode(&body).map_err(|e| Error::Decode { action, message: e.to_string() })
     }
 
     /// The metadata of one object.

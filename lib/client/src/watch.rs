@@ -136,7 +136,7 @@ impl<K: DeserializeOwned> Watch<K> {
     fn decode(&self, line: &[u8]) -> Result<WatchEvent<K>> {
         let frame: Frame = serde_json::from_slice(line).map_err(|e| self.malformed(e))?;
         let object = frame.object.get();
-        let typed = || serde_json::from_str::<K>(object).map_err(|e| self.malformed(e));
+        let typed = || crate::decode::decode::<K>(object.as_bytes()).map_err(|e| self.malformed(e));
         match frame.kind {
             "ADDED" => Ok(WatchEvent::Added(typed()?)),
             "MODIFIED" => Ok(WatchEvent::Modified(typed()?)),

@@ -51,6 +51,8 @@ impl RuntimeConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
+    /// 0 or absent: a port of the pod alone. containerd 2 passes those, too.
+    #[serde(default)]
     pub host_port: u16,
     pub container_port: u16,
     /// `tcp` if empty.

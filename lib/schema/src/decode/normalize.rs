@@ -205,6 +205,13 @@ pub(crate) fn finish(types: &Types, st: &Struct, map: &mut Map<String, Value>) {
     }
 }
 
+/// Writes an object's own fields as Go does, those below them as they are: for what rules removed from a normalized tree.
+pub fn complete(value: &mut Value, typed: Typed<'_>) {
+    if let Value::Object(map) = value {
+        finish(typed.types, typed.types.get(typed.root), map);
+    }
+}
+
 /// What Go writes for a field that was not set.
 fn absent(types: &Types, f: &Field) -> Option<Value> {
     if f.pointer {
