@@ -2,7 +2,8 @@
 """Turns the junit files of a run into report.md: score by SIG, failures grouped by cause, slowest tests, and what changed since the
 committed score. Beside each failing test's output it cuts the cluster's logs of the same minutes.
 
-With --record the run becomes the committed score (docs/conformance.tsv: result, test name); what it left out is "not run".
+With --record the run becomes the committed score (docs/conformance.tsv: result, test name): with `all`, what it left out is
+"not run"; with `update`, what it left out stays as it was.
 """
 import argparse
 import collections
@@ -135,7 +136,7 @@ def main():
     parser.add_argument("--wall", type=int, default=0)
     parser.add_argument("--cluster", default="")
     parser.add_argument("--commit", default="")
-    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--record", choices=["all", "update"])
     parser.add_argument("--logs", nargs="*", default=[])
     args = parser.parse_args()
     results, before = read(args.out), committed(args.committed)
@@ -144,9 +145,11 @@ def main():
     cut_logs(results, args.out / "failures", args.logs)
     passed, _ = write(args, results, before)
     if args.record:
-        missing = [n for n in before if n not in results]
-        head = f"# {passed} passed of {len(results)} run; {args.cluster}; commit {args.commit}; {datetime.date.today()}; no retries\n# result\ttest\n"
-        rows = {n: "pass" if r.passed else "fail" for n, r in results.items()} | {n: "not run" for n in missing}
+        rows = {n: before[n] if args.record == "update" else "not run" for n in before}
+        rows |= {n: "pass" if r.passed else "fail" for n, r in results.items()}
+        count = collections.Counter(rows.values())
+        head = f"# {count['pass']} passed, {count['fail']} failed, {count['not run']} not run; the last run: {passed} passed of {len(results)}, " \
+               f"{args.cluster}, commit {args.commit}, {datetime.date.today()}; no retries\n# result\ttest\n"
         args.committed.write_text(head + "".join(f"{rows[n]}\t{n}\n" for n in sorted(rows)))
     raise SystemExit(0 if results and passed == len(results) else 1)
 

@@ -2,7 +2,7 @@
 # Runs the conformance suite and writes a report: what `make conformance` calls.
 #   FOCUS, SKIP   regular expressions over test names     PROCS   tests at once in the parallel part (12)
 #   NODES         nodes of the lab (2)                    KUBECONFIG  another cluster instead of the lab (ENTER: how to reach it)
-#   KEEP=1        leave the lab up                        RECORD=1    a full run becomes docs/conformance.tsv
+#   KEEP=1        leave the lab up                        RECORD=1    a full run becomes docs/conformance.tsv (update: a part of it)
 #   TESTS=FILE    exactly the tests whose names the file has, one a line
 set -uo pipefail
 . "$(dirname "$0")/env.sh"
@@ -55,7 +55,7 @@ part serial 1 'Conformance && Serial'
 logs=()
 for dir in "$STATE"/n*/data/log; do [ -z "${KUBECONFIG:-}" ] && [ -d "$dir" ] && logs+=("$dir"); done
 record=()
-[ "${RECORD:-}" = 1 ] && record=(--record)
+case ${RECORD:-} in 1) record=(--record all) ;; update) record=(--record update) ;; esac
 python3 "$HERE/report.py" --out "$out" --report "${REPORT:-$WORK/report.md}" --committed "$ROOT/docs/conformance.tsv" --wall $((SECONDS - begin)) \
   --cluster "$($enter "$BIN/kubectl" --kubeconfig "$kubeconfig" version -o json 2>/dev/null | python3 -c 'import json,sys; print(json.load(sys.stdin)["serverVersion"]["gitVersion"])' 2>/dev/null), $nodes node(s)" \
   --commit "$(git -C "$ROOT" describe --always --dirty 2>/dev/null)" "${record[@]}" --logs "${logs[@]}"

@@ -1,8 +1,10 @@
 //! What every part of the node agent shares.
 
+use crate::admission::{self, Rejection};
 use crate::config::Config;
 use crate::node::machine::Machine;
 use crate::objects::ObjectCache;
+use crate::pod::allocation::{Allocations, Deciding};
 use crate::probes::Results;
 use crate::runtime::Runtime;
 use client::{Client, Clock, EventType, Informer, Recorder};
@@ -28,9 +30,33 @@ pub struct Context {
     pub images: crate::images::Images,
     /// Sysctls that pods may set.
     pub sysctls: crate::admission::sysctl::Allowed,
+    /// What each pod was given of the node.
+    pub allocations: Allocations,
+    pub pods: PodTable,
+}
+
+/// The node's pods as their workers may know each other.
+pub struct PodTable {
+    /// Those that hold resources, as the API has them.
+    pub active: Box<dyn Fn() -> Vec<Arc<Pod>> + Send + Sync>,
+    /// Wakes the worker of a pod by its UID.
+    pub wake: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Context {
+    /// Whether the node has what a resized pod asks for.
+    pub fn fits(&self, pod: &Pod, given: &Deciding<'_>) -> Result<(), Rejection> {
+        let others: Vec<Arc<Pod>> =
+            (self.pods.active)().iter().filter(|p| p.metadata.uid != pod.metadata.uid).map(|p| given.of(p)).collect();
+        let allocatable = self.machine.allocatable();
+        let node = self.node.get("", &self.config.node_name);
+        let node = node.unwrap_or_else(|| Arc::new(crate::node::register::unregistered(self)));
+        admission::admit(pod, &admission::Place { node: &node, allocatable: &allocatable, others: &others }, &self.sysctls)
+    }
+    /// Resizes that waited for room are looked at again.
+    pub fn room_made(&self) {
+        self.allocations.deferred().iter().for_each(|uid| (self.pods.wake)(uid));
+    }
     pub fn event(&self, about: &ObjectReference, kind: EventType, reason: &str, message: impl Into<String>) {
         self.recorder.event(about, kind, reason, message);
     }

@@ -2,9 +2,10 @@
 
 use crate::context::{Context, container_reference};
 use crate::pod::backoff::Backoff;
+use crate::pod::spec::spec;
 use client::EventType;
 use cri::v1 as api;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -74,18 +75,55 @@ pub fn with_default_tag(image: &str) -> Result<String, String> {
     Ok(if tag.is_none() && digest.is_none() { format!("{image}:latest") } else { image.to_owned() })
 }
 
+/// An image that a pod needs.
+struct Wanted<'a> {
+    /// Whom its events are about.
+    about: ObjectReference,
+    name: &'a str,
+    policy: Option<&'a str>,
+}
+
 /// Makes sure the container's image is there, by its pull policy; returns the runtime's image.
 pub async fn ensure(ctx: &Context, pod: &Pod, c: &Container, sandbox: &api::PodSandboxConfig) -> Result<api::Image, ImageError> {
-    let about = container_reference(pod, c);
-    let name = c.image.as_deref().unwrap_or("");
-    let warn = |reason: &str, m: &str| ctx.event(&about, EventType::Warning, reason, m);
+    let (name, policy) = (c.image.as_deref().unwrap_or(""), c.image_pull_policy.as_deref());
+    ensure_wanted(ctx, pod, &Wanted { about: container_reference(pod, c), name, policy }, sandbox).await
+}
+
+/// The images that the container mounts as volumes, by the volumes' names.
+pub async fn volumes(
+    ctx: &Context,
+    pod: &Pod,
+    c: &Container,
+    sandbox: &api::PodSandboxConfig,
+) -> Result<HashMap<String, api::ImageSpec>, ImageError> {
+    let mut found = HashMap::new();
+    let mounted = |name: &str| c.volume_mounts.iter().flatten().any(|m| m.name == name);
+    for v in spec(pod).volumes.iter().flatten().filter(|v| mounted(&v.name)) {
+        let Some(i) = &v.image else { continue };
+        let name = i.reference.as_deref().unwrap_or("");
+        let wanted = Wanted { about: client::reference_to(pod), name, policy: i.pull_policy.as_deref() };
+        let image = ensure_wanted(ctx, pod, &wanted, sandbox).await?;
+        let spec = api::ImageSpec { image: image.id, user_specified_image: name.to_owned(), ..Default::default() };
+        found.insert(v.name.clone(), spec);
+    }
+    Ok(found)
+}
+
+async fn ensure_wanted(
+    ctx: &Context,
+    pod: &Pod,
+    wanted: &Wanted<'_>,
+    sandbox: &api::PodSandboxConfig,
+) -> Result<api::Image, ImageError> {
+    let Wanted { about, name, policy } = wanted;
+    let warn = |reason: &str, m: &str| ctx.event(about, EventType::Warning, reason, m);
     let fail = |reason: &'static str, message: String| ImageError { reason, message, retry: None };
     let image = with_default_tag(name).map_err(|e| {
         let m = format!("Failed to apply default image tag {name:?}: {e}");
         warn("InspectFailed", &m);
         fail("InvalidImageName", m)
     })?;
-    let policy = c.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+    let policy = policy.unwrap_or("IfNotPresent");
     if policy != "Always" {
         let found = ctx.runtime.image_status(&image).await.map_err(|e| {
             let m = format!("Failed to inspect image {:?}: {e}", "");
@@ -95,7 +133,7 @@ pub async fn ensure(ctx: &Context, pod: &Pod, c: &Container, sandbox: &api::PodS
         if let Some(found) = found {
             // Any pod may use what is on the node: pull credentials are not checked again.
             let m = format!("Container image {name:?} already present on machine and can be accessed by the pod");
-            ctx.event(&about, EventType::Normal, "Pulled", m);
+            ctx.event(about, EventType::Normal, "Pulled", m);
             return Ok(found);
         }
         if policy == "Never" {
@@ -104,31 +142,30 @@ pub async fn ensure(ctx: &Context, pod: &Pod, c: &Container, sandbox: &api::PodS
             return Err(fail("ErrImageNeverPull", m));
         }
     }
-    pull(ctx, pod, c, name, &image, sandbox).await
+    pull(ctx, pod, wanted, &image, sandbox).await
 }
 
 async fn pull(
     ctx: &Context,
     pod: &Pod,
-    c: &Container,
-    name: &str,
+    wanted: &Wanted<'_>,
     image: &str,
     sandbox: &api::PodSandboxConfig,
 ) -> Result<api::Image, ImageError> {
-    let about = container_reference(pod, c);
+    let Wanted { about, name, .. } = wanted;
     let images = &ctx.images;
     let key = format!("{}_{image}", pod.metadata.uid.as_deref().unwrap_or(""));
     let waiting = images.backoff.lock().remaining_since_update(&key, ctx.clock.now());
     if let Some(left) = waiting {
         let mut message = format!("Back-off pulling image {name:?}");
-        ctx.event(&about, EventType::Normal, "BackOff", message.clone());
+        ctx.event(about, EventType::Normal, "BackOff", message.clone());
         if let Some(e) = images.last_error.lock().get(&key) {
             message = format!("{message}: {e}");
         }
         return Err(ImageError { reason: "ImagePullBackOff", message, retry: Some(left) });
     }
     images.last_error.lock().remove(&key);
-    ctx.event(&about, EventType::Normal, "Pulling", format!("Pulling image {name:?}"));
+    ctx.event(about, EventType::Normal, "Pulling", format!("Pulling image {name:?}"));
     let asked = tokio::time::Instant::now();
     let _turn = match &images.serial {
         Some(lock) => Some(lock.lock().await),
@@ -156,7 +193,7 @@ async fn pull(
                 text(asked.elapsed()),
                 found.size
             );
-            ctx.event(&about, EventType::Normal, "Pulled", m);
+            ctx.event(about, EventType::Normal, "Pulled", m);
             Ok(found)
         }
         outcome => {
@@ -164,7 +201,7 @@ async fn pull(
                 Err(e) => e.to_string(),
                 _ => format!("image {image:?} is gone after its pull"),
             };
-            ctx.event(&about, EventType::Warning, "Failed", format!("Failed to pull image {name:?}: {message}"));
+            ctx.event(about, EventType::Warning, "Failed", format!("Failed to pull image {name:?}: {message}"));
             let now = ctx.clock.now();
             images.backoff.lock().next(&key, now, now);
             let (reason, message) = match message.strip_prefix("RegistryUnavailable") {

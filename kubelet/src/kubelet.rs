@@ -3,7 +3,7 @@
 use crate::admission::{self, Place, Rejection};
 use crate::cgroups::Cgroups;
 use crate::config::{Config, ConfigError};
-use crate::context::Context;
+use crate::context::{Context, PodTable};
 use crate::images::Images;
 use crate::node::machine::Machine;
 use crate::objects::ObjectCache;
@@ -140,7 +140,15 @@ impl Kubelet {
             recorder: Recorder::start(client.clone(), "kubelet", name, self.clock),
             clock: self.clock,
             config_maps: ObjectCache::new(client.clone(), wake.clone()),
-            secrets: ObjectCache::new(client.clone(), wake),
+            secrets: ObjectCache::new(client.clone(), wake.clone()),
+            allocations: Default::default(),
+            pods: PodTable {
+                active: {
+                    let pods = pods.clone();
+                    Box::new(move || pods.all().iter().filter(|h| h.is_active()).map(Handle::pod).collect())
+                },
+                wake,
+            },
             services: informers.of(),
             node: informers.with::<Node>("", node_options),
             probe_results: Default::default(),
@@ -198,6 +206,9 @@ async fn set(ctx: &Arc<Context>, pods: &Pods, pod: Arc<Pod>) {
         return;
     }
     let rejection = admit(ctx, pods, &pod).await.err();
+    if rejection.is_none() {
+        ctx.allocations.admit(&pod);
+    }
     let all = pods.clone();
     let handle = worker::spawn(ctx.clone(), pod, rejection, {
         let uid = uid.clone();
@@ -220,7 +231,7 @@ async fn admit(ctx: &Context, pods: &Pods, pod: &Pod) -> Result<(), Rejection> {
         return Ok(());
     }
     crate::eviction::admit(ctx, pod)?;
-    let others: Vec<Arc<Pod>> = pods.all().iter().filter(|h| h.is_active()).map(Handle::pod).collect();
+    let others: Vec<Arc<Pod>> = pods.all().iter().filter(|h| h.is_active()).map(|h| ctx.allocations.of(&h.pod())).collect();
     let allocatable = ctx.machine.allocatable();
     let name = &ctx.config.node_name;
     let node = ctx.node.get("", name).unwrap_or_else(|| Arc::new(crate::node::register::unregistered(ctx)));
@@ -292,6 +303,7 @@ const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
 async fn housekeeping(ctx: Arc<Context>, pods: Pods) {
     let mut images = crate::image_gc::ImageCollector::default();
     let mut images_due = tokio::time::Instant::now();
+    let mut burstable_now = None;
     loop {
         tokio::time::sleep(Duration::from_secs(10)).await;
         let all = pods.all();
@@ -308,10 +320,16 @@ async fn housekeeping(ctx: Arc<Context>, pods: Pods) {
                 h.evict("Evicted", &message, 1);
             }
         }
-        let burstable = all.iter().map(Handle::pod).filter(|p| spec::qos_class(p) == "Burstable");
-        let milli = burstable.map(|p| crate::pod::resources::pod_total(&p, "cpu", false, |m| spec::milli_cpu(Some(m)))).sum();
-        if let Err(e) = ctx.cgroups.set_burstable(milli) {
-            tracing::debug!(error = %e, "weight of the burstable class not set");
+        let burstable = all.iter().filter(|h| h.is_active()).map(|h| ctx.allocations.of(&h.pod()));
+        let milli: i64 = burstable
+            .filter(|p| spec::qos_class(p) == "Burstable")
+            .map(|p| crate::pod::resources::pod_total(&p, "cpu", false, |m| spec::milli_cpu(Some(m))))
+            .sum();
+        if burstable_now != Some(milli) {
+            match ctx.cgroups.set_burstable(milli) {
+                Ok(()) => burstable_now = Some(milli),
+                Err(e) => tracing::debug!(error = %e, "weight of the burstable class not set"),
+            }
         }
     }
 }

@@ -132,6 +132,21 @@ pub fn all(ctx: &Context, i: &Inputs<'_>, status: &PodStatus) -> Vec<PodConditio
             observed_generation: i.pod.metadata.generation,
         });
     }
+    let resizing = [("PodResizePending", &i.resizing.pending), ("PodResizeInProgress", &i.resizing.in_progress)];
+    for (kind, progress) in resizing.into_iter().filter(|_| !i.terminal) {
+        let Some(p) = progress else { continue };
+        let reason = Some(p.reason.to_owned()).filter(|r| !r.is_empty());
+        let same = old.iter().find(|c| c.type_ == kind && c.reason == reason);
+        out.push(PodCondition {
+            type_: kind.to_owned(),
+            status: "True".to_owned(),
+            reason,
+            message: Some(p.message.clone()).filter(|m| !m.is_empty()),
+            last_transition_time: same.and_then(|c| c.last_transition_time.clone()).or_else(|| Some(ctx.clock.time())),
+            last_probe_time: None,
+            observed_generation: p.generation,
+        });
+    }
     out
 }
 

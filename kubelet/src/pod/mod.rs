@@ -1,6 +1,7 @@
 //! Pods: one worker per pod, and the pure functions it is made of.
 
 pub mod actions;
+pub mod allocation;
 pub mod backoff;
 pub mod conditions;
 pub mod container;
@@ -12,7 +13,7 @@ pub mod hooks;
 pub mod hosts;
 mod kill;
 mod mounts;
-mod resize;
+pub mod resize;
 pub mod resources;
 pub mod sandbox;
 pub mod security;

@@ -9,12 +9,18 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+/// What volumes are mounted from, by their names.
+pub struct Sources<'a> {
+    pub ready: &'a HashMap<String, Ready>,
+    pub images: &'a HashMap<String, api::ImageSpec>,
+}
+
 /// The mounts of `c`. `env` resolves subPathExpr.
 pub fn make(
     ctx: &Context,
     pod: &Pod,
     c: &Container,
-    volumes: &HashMap<String, Ready>,
+    volumes: &Sources<'_>,
     ips: &[String],
     env: &[(String, String)],
 ) -> Result<Vec<api::Mount>, String> {
@@ -24,10 +30,20 @@ pub fn make(
         if m.mount_path.trim_end_matches('/') == "/etc/hosts" {
             own_hosts = false;
         }
-        let Some(volume) = volumes.get(&m.name) else {
+        let sub = sub_path(m.sub_path.as_deref(), m.sub_path_expr.as_deref(), env)?;
+        if let Some(image) = volumes.images.get(&m.name) {
+            mounts.push(api::Mount {
+                container_path: absolute(&m.mount_path),
+                readonly: true,
+                image: Some(image.clone()),
+                image_sub_path: sub,
+                ..Default::default()
+            });
+            continue;
+        }
+        let Some(volume) = volumes.ready.get(&m.name) else {
             return Err(format!("cannot find volume {:?} to mount into container {:?}", m.name, c.name));
         };
-        let sub = sub_path(m.sub_path.as_deref(), m.sub_path_expr.as_deref(), env)?;
         let host_path = if sub.is_empty() {
             volume.path.clone()
         } else {

@@ -108,10 +108,12 @@ impl Worker {
         let warn = |m: &str| ctx.container_event(pod, c, EventType::Warning, "Failed", format!("Error: {m}"));
         let attempt = self.record.sandboxes.first().and_then(|s| s.metadata.as_ref()).map_or(0, |m| m.attempt);
         let sandbox_config = sandbox::config(&ctx, pod, attempt).map_err(|e| NotStarted::new("CreateContainerConfigError", e))?;
-        let image = images::ensure(&ctx, pod, c, &sandbox_config).await.map_err(|e| {
+        let no_image = |e: images::ImageError| {
             warn(e.reason);
             NotStarted { reason: e.reason.to_owned(), message: e.message, retry: e.retry }
-        })?;
+        };
+        let image = images::ensure(&ctx, pod, c, &sandbox_config).await.map_err(no_image)?;
+        let mounted = images::volumes(&ctx, pod, c, &sandbox_config).await.map_err(no_image)?;
         let ips = status::pod_ips(&ctx, pod, &self.record);
         let restart_count = self.restart_count(pod, c);
         let refuse = |m: String| {
@@ -119,7 +121,8 @@ impl Worker {
             NotStarted::new("CreateContainerConfigError", m)
         };
         let env = env::make(&ctx, pod, c, &ips).await.map_err(refuse)?;
-        let mounts = mounts::make(&ctx, pod, c, &self.volumes.ready, &ips, &env).map_err(refuse)?;
+        let volumes = mounts::Sources { ready: &self.volumes.ready, images: &mounted };
+        let mounts = mounts::make(&ctx, pod, c, &volumes, &ips, &env).map_err(refuse)?;
         let start = Start { restart_count, env: &env, image_ref: &image.id, image: &image, target, mounts };
         let config = container::config(&ctx, pod, c, start).map_err(refuse)?;
         let id = ctx.runtime.create_container(sandbox_id, &config, &sandbox_config).await.map_err(|e| {

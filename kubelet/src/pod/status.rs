@@ -2,6 +2,7 @@
 //! (upstream kubelet_pods.go, status/generate.go).
 
 use super::container::{RESTART_COUNT, TERMINATION_PATH, TERMINATION_POLICY};
+use super::resize::Resizing;
 use super::{conditions, spec};
 use crate::context::Context;
 use crate::probes::{ProbeKind, Verdict};
@@ -27,6 +28,9 @@ pub struct Inputs<'a> {
     pub record: &'a PodRecord,
     pub old: &'a PodStatus,
     pub failures: &'a Failures,
+    /// What running containers have, by their IDs; what the pod was given where nothing is said.
+    pub actuated: &'a HashMap<String, core::ResourceRequirements>,
+    pub resizing: &'a Resizing,
     /// The pod ends for good: everything stopped counts as final.
     pub terminal: bool,
     /// Phase Failed with this reason and message (eviction, deadline).
@@ -134,6 +138,9 @@ fn container_status(
     let mut status = match (found.next(), old) {
         (Some(newest), old) => {
             let mut s = convert(ctx, i.pod, c, newest, old);
+            if let Some(r) = i.actuated.get(&newest.id) {
+                s.resources = Some(r.clone());
+            }
             match found.next() {
                 Some(previous) => s.last_state = Some(convert(ctx, i.pod, c, previous, old).state.unwrap_or_default()),
                 None => s.last_state = last_of(&s, old),

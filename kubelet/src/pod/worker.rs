@@ -3,6 +3,7 @@
 
 use super::actions::{self, Actions};
 use super::backoff::Backoff;
+use super::resize::Resizing;
 use super::status::{Failures, Inputs};
 use super::writer::Writer;
 use super::{kill, spec, status};
@@ -13,7 +14,7 @@ use crate::runtime::PodRecord;
 use crate::volumes::Volumes;
 use client::{DeleteOptions, EventType, Object};
 use cri::v1::ContainerState;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus, ResourceRequirements};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -124,6 +125,9 @@ pub struct Worker {
     wake_at: Option<Instant>,
     /// Resources last given to a container, by its ID.
     pub(super) given: HashMap<String, cri::v1::LinuxContainerResources>,
+    /// The same as the API writes them.
+    pub(super) actuated: HashMap<String, ResourceRequirements>,
+    pub(super) resizing: Resizing,
 }
 
 /// The whole status of a pod that the node does not take.
@@ -169,6 +173,8 @@ pub fn spawn(ctx: Arc<Context>, pod: Arc<Pod>, rejection: Option<Rejection>, fin
         rejected: rejection.is_some(),
         wake_at: None,
         given: HashMap::new(),
+        actuated: HashMap::new(),
+        resizing: Resizing::default(),
     };
     tokio::spawn(async move {
         worker.run().await;
@@ -226,6 +232,10 @@ impl Worker {
         self.state = state;
         self.retries = 0;
         self.handle.view.lock().state = state;
+        if state == State::TerminatedPod {
+            self.ctx.allocations.release(&self.uid);
+            self.ctx.room_made();
+        }
     }
 
     /// Until something happens or a timer is due.
@@ -252,8 +262,13 @@ impl Worker {
         self.wake_at = Some(self.wake_at.map_or(at, |w| w.min(at)));
     }
 
+    pub(super) fn wake(&self) {
+        self.handle.wake();
+    }
+
     /// One pass over the pod; true if it is over for good.
-    async fn sync(&mut self, pod: &Pod) -> bool {
+    async fn sync(&mut self, pod: &Arc<Pod>) -> bool {
+        let pod = &*self.allocate(pod);
         match self.ctx.runtime.pod_record(&self.uid).await {
             Ok(r) => self.record = r,
             Err(e) => {
@@ -457,7 +472,16 @@ impl Worker {
             return true;
         }
         self.follow_probes(pod, terminal);
-        let inputs = Inputs { pod, record: &self.record, old: &self.status, failures: &self.failures, terminal, evict };
+        let inputs = Inputs {
+            pod,
+            record: &self.record,
+            old: &self.status,
+            failures: &self.failures,
+            actuated: &self.actuated,
+            resizing: &self.resizing,
+            terminal,
+            evict,
+        };
         let mut status = status::generate(&self.ctx, &inputs);
         if terminal && status.pod_ip.is_none() {
             // The sandbox is gone, and its addresses with it: keep them for those who read the status.
@@ -513,8 +537,8 @@ impl Worker {
 
     /// Stops everything; true when nothing runs any more.
     async fn terminate(&mut self, wish: &Wish) -> bool {
-        let pod = &*wish.pod;
         let ctx = self.ctx.clone();
+        let pod = &*ctx.allocations.of(&wish.pod);
         match ctx.runtime.pod_record(&self.uid).await {
             Ok(r) => self.record = r,
             Err(e) => {

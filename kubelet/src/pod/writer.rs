@@ -148,6 +148,10 @@ fn patch(from: &PodStatus, to: &PodStatus) -> Option<Value> {
         }
         conditions.push(v);
     }
+    let kept = |t: &str| to.conditions.iter().flatten().any(|c| c.type_ == t);
+    for c in from.conditions.iter().flatten().filter(|c| OWNED.contains(&c.type_.as_str()) && !kept(&c.type_)) {
+        conditions.push(json!({"$patch": "delete", "type": c.type_}));
+    }
     if !conditions.is_empty() {
         out.insert("conditions".into(), conditions.into());
     }
@@ -163,6 +167,12 @@ mod tests {
         let s = |v: Value| serde_json::from_value::<PodStatus>(v).expect("status");
         for (name, from, to, want) in [
             ("same", json!({"phase": "Running"}), json!({"phase": "Running"}), Value::Null),
+            (
+                "condition gone",
+                json!({"conditions": [{"type": "PodResizePending", "status": "True"}]}),
+                json!({}),
+                json!({"conditions": [{"$patch": "delete", "type": "PodResizePending"}]}),
+            ),
             ("foreign condition", json!({"conditions": [{"type": "x", "status": "True"}]}), json!({}), Value::Null),
             ("field gone", json!({"reason": "r"}), json!({}), json!({"reason": null})),
             (

@@ -44,7 +44,8 @@ impl Volumes {
     /// Sets up every volume, or brings it up to date. Returns when a token needs renewal.
     pub async fn sync(&mut self, ctx: &Context, pod: &Pod) -> Result<Option<Duration>, Vec<SetupError>> {
         let mut errors = Vec::new();
-        for v in spec(pod).volumes.iter().flatten() {
+        // Images are pulled and mounted with the containers that use them.
+        for v in spec(pod).volumes.iter().flatten().filter(|v| v.image.is_none()) {
             match self.set_up(ctx, pod, v).await {
                 Ok(ready) => {
                     self.ready.insert(v.name.clone(), ready);
