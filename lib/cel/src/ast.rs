@@ -75,6 +75,8 @@ pub(crate) struct Call {
     pub args: Vec<Expr>,
     /// Set by the checker.
     pub resolved: Option<&'static Function>,
+    /// Whether the types of the arguments leave one overload; some costs are counted only then.
+    pub unique: bool,
 }
 
 #[derive(Clone, Debug)]

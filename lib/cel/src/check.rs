@@ -18,17 +18,38 @@ pub(crate) struct Checker<'e, 'i> {
     types: Vec<Type>,
     /// Within the arguments of `format`, literals may mix types.
     mixed: usize,
+    /// The types in each literal list or map elsewhere, which are to be the same.
+    literals: Vec<Vec<(usize, Type)>>,
 }
 
 impl<'e, 'i> Checker<'e, 'i> {
     pub fn new(vars: &'e BTreeMap<String, Type>, objects: Types, issues: &'e mut Issues<'i>, nodes: usize) -> Self {
         let types = vec![Type::Dyn; nodes];
-        Self { vars, objects, issues, scopes: Vec::new(), bindings: Bindings::default(), fresh: FIRST_FRESH, types, mixed: 0 }
+        Self {
+            vars,
+            objects,
+            issues,
+            scopes: Vec::new(),
+            bindings: Bindings::default(),
+            fresh: FIRST_FRESH,
+            types,
+            mixed: 0,
+            literals: Vec::new(),
+        }
     }
 
     /// Checks the expression, resolving names in it; gives its type.
     pub fn run(mut self, e: &mut Expr) -> Type {
         let t = self.check(e);
+        if self.issues.is_empty() {
+            for group in std::mem::take(&mut self.literals) {
+                let mut types = group.into_iter().map(|(at, t)| (at, self.bindings.resolve(&t, true)));
+                let Some((_, first)) = types.next() else { continue };
+                if let Some((at, other)) = types.find(|(_, t)| *t != first) {
+                    self.mismatch(at, &first, &other);
+                }
+            }
+        }
         self.bindings.resolve(&t, true)
     }
 
@@ -76,22 +97,30 @@ impl<'e, 'i> Checker<'e, 'i> {
             Kind::Call(call) => self.call(at, call),
             Kind::List(elements) => {
                 let mut joined: Option<Type> = None;
+                let mut group = Vec::new();
                 for element in elements {
                     let t = self.check(&mut element.value);
                     let t = self.element(element.value.at, t, element.optional);
-                    joined = Some(self.join(element.value.at, joined, t));
+                    group.push((element.value.at, t.clone()));
+                    joined = Some(self.join(joined, t));
                 }
+                self.literal(group);
                 Type::list(joined.unwrap_or_else(|| self.fresh()))
             }
             Kind::Map(entries) => {
                 let (mut keys, mut values): (Option<Type>, Option<Type>) = (None, None);
+                let (mut key_group, mut value_group) = (Vec::new(), Vec::new());
                 for entry in entries {
                     let k = self.check(&mut entry.key);
-                    keys = Some(self.join(entry.key.at, keys, k));
+                    key_group.push((entry.key.at, k.clone()));
+                    keys = Some(self.join(keys, k));
                     let v = self.check(&mut entry.value);
                     let v = self.element(entry.value.at, v, entry.optional);
-                    values = Some(self.join(entry.value.at, values, v));
+                    value_group.push((entry.value.at, v.clone()));
+                    values = Some(self.join(values, v));
                 }
+                self.literal(key_group);
+                self.literal(value_group);
                 Type::map(keys.unwrap_or_else(|| self.fresh()), values.unwrap_or_else(|| self.fresh()))
             }
             Kind::Struct(..) => self.object(e),
@@ -121,15 +150,18 @@ impl<'e, 'i> Checker<'e, 'i> {
         }
     }
 
-    fn join(&mut self, at: usize, previous: Option<Type>, current: Type) -> Type {
-        let Some(previous) = previous else { return current };
-        if self.bindings.assignable(&previous, &current) {
-            return more_general(&previous, &current).clone();
+    fn join(&mut self, previous: Option<Type>, current: Type) -> Type {
+        match previous {
+            None => current,
+            Some(previous) if self.bindings.assignable(&previous, &current) => more_general(&previous, &current).clone(),
+            Some(_) => Type::Dyn,
         }
-        if self.mixed == 0 {
-            self.mismatch(at, &previous, &current);
+    }
+
+    fn literal(&mut self, group: Vec<(usize, Type)>) {
+        if self.mixed == 0 && group.len() > 1 {
+            self.literals.push(group);
         }
-        Type::Dyn
     }
 
     fn select(&mut self, at: usize, operand: &mut Expr, field: &str, optional: bool) -> Type {
@@ -187,13 +219,15 @@ impl<'e, 'i> Checker<'e, 'i> {
         let name = call.function.strip_prefix('.').unwrap_or(&call.function);
         let Some(f) = function(name) else { return self.undeclared(at, &call.function.clone()) };
         call.resolved = Some(f);
-        let t = self.resolve(at, f, call.target.is_some(), args);
+        let (t, matching) = self.resolve(at, f, call.target.is_some(), args);
+        call.unique = matching == 1;
         self.check_literals(at, call);
         t
     }
 
-    fn resolve(&mut self, at: usize, f: &crate::library::Function, member: bool, args: Vec<Type>) -> Type {
+    fn resolve(&mut self, at: usize, f: &crate::library::Function, member: bool, args: Vec<Type>) -> (Type, usize) {
         let mut result: Option<Type> = None;
+        let mut matching = 0;
         for overload in f.overloads.iter().filter(|o| o.member == member && o.args.len() == args.len()) {
             let first = self.fresh;
             self.fresh += 2;
@@ -201,6 +235,7 @@ impl<'e, 'i> Checker<'e, 'i> {
             if !self.bindings.all_assignable(&args, &wanted) {
                 continue;
             }
+            matching += 1;
             let t = self.bindings.resolve(&instantiate(&overload.result, first), false);
             result = Some(match result {
                 None => t,
@@ -208,13 +243,14 @@ impl<'e, 'i> Checker<'e, 'i> {
                 Some(_) => Type::Dyn,
             });
         }
-        result.unwrap_or_else(|| {
+        let t = result.unwrap_or_else(|| {
             let shown: Vec<String> = args.iter().map(|t| self.bindings.resolve(t, true).to_string()).collect();
             let (target, shown) = if member { (format!("{}.", shown[0]), &shown[1..]) } else { (String::new(), &shown[..]) };
             self.issues
                 .add(at, format!("found no matching overload for '{}' applied to '{target}({})'", f.name, shown.join(", ")));
             Type::Error
-        })
+        });
+        (t, matching)
     }
 
     /// Literal arguments that can be seen to be wrong.

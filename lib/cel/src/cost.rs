@@ -39,11 +39,11 @@ pub(crate) fn part(size: u64, factor: f64) -> u64 {
 pub(crate) const TRAVERSE: f64 = 0.1;
 pub(crate) const PATTERN: f64 = 0.25;
 
-/// What a call costs, with its result if it has one.
-pub(crate) fn call(function: &str, args: &[Val], result: Option<&Val>) -> u64 {
+/// What a call costs, with its result if it has one. `unique`: what was called is known from the types; else some costs are flat.
+pub(crate) fn call(function: &str, unique: bool, args: &[Val], result: Option<&Val>) -> u64 {
     let size = |n: usize| args.get(n).map_or(1, Val::size);
     let textual = matches!(args.first(), Some(Val::String(_) | Val::Bytes(_)));
-    if let Some(cost) = list_cost(function, args, result) {
+    if let Some(cost) = list_cost(function, args, result).filter(|_| unique) {
         return cost;
     }
     match function {
@@ -71,6 +71,7 @@ pub(crate) fn call(function: &str, args: &[Val], result: Option<&Val>) -> u64 {
             Some(Val::Extension(Extension::Format(f))) => part(1 + size(1), TRAVERSE).saturating_mul(part(f.regex_size, PATTERN)),
             _ => 1,
         },
+        _ if !unique => 1,
         "startsWith" | "endsWith" | "strings.quote" | "format" => part(size(0), TRAVERSE),
         "bytes" if matches!(args.first(), Some(Val::String(_))) => part(size(0), TRAVERSE),
         "string" if matches!(args.first(), Some(Val::Bytes(_))) => part(size(0), TRAVERSE),

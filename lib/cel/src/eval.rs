@@ -44,7 +44,8 @@ impl<'p, 'a> Evaluation<'p, 'a> {
             Kind::Literal(l) => Ok(literal(l)),
             Kind::Ident(_) | Kind::Select(..) | Kind::OptSelect(..) => self.attribute(e, true),
             Kind::Has(operand, field) => {
-                let operand = self.operand(operand, true)?;
+                let operand = self.operand(operand, false)?;
+                self.spend(cost::SELECT)?;
                 Ok(Val::Bool(present(&operand, field)?))
             }
             Kind::Call(call) => self.call(e, call),
@@ -106,7 +107,9 @@ impl<'p, 'a> Evaluation<'p, 'a> {
             }
             Kind::Select(operand, field) => {
                 let v = self.operand(operand, whole)?;
-                self.spend(cost::SELECT)?;
+                if !matches!(v, Val::Optional(None)) {
+                    self.spend(cost::SELECT)?;
+                }
                 select(&v, field)
             }
             Kind::OptSelect(operand, field) => {
@@ -119,7 +122,8 @@ impl<'p, 'a> Evaluation<'p, 'a> {
             }
             Kind::Call(c) if matches!(c.function.as_str(), "_[_]" | "_[?_]") => {
                 let v = self.operand(&c.args[0], whole)?;
-                let key = self.run(&c.args[1])?;
+                // A variable as an index counts as one step of this attribute.
+                let key = if c.args[1].constant { self.run(&c.args[1])? } else { self.attribute(&c.args[1], false)? };
                 if c.function == "_[_]" {
                     self.spend(cost::SELECT)?;
                     return index(&v, &key);
@@ -153,7 +157,9 @@ impl<'p, 'a> Evaluation<'p, 'a> {
             return self.attribute(e, whole);
         }
         let v = self.run(e)?;
-        self.spend(cost::SELECT)?;
+        if whole {
+            self.spend(cost::SELECT)?;
+        }
         Ok(v)
     }
 
@@ -243,11 +249,11 @@ impl<'p, 'a> Evaluation<'p, 'a> {
         }
         // What a pattern costs is known before it is tried; the rest is counted after the fact, as upstream does.
         if matches!(function.name, "matches" | "find" | "findAll" | "check") {
-            self.spend(cost::call(function.name, &args, None))?;
+            self.spend(cost::call(function.name, call.unique, &args, None))?;
             return invoke(function, &args);
         }
         let result = invoke(function, &args);
-        self.spend(cost::call(function.name, &args, result.as_ref().ok()))?;
+        self.spend(cost::call(function.name, call.unique, &args, result.as_ref().ok()))?;
         result
     }
 
@@ -325,14 +331,15 @@ impl<'p, 'a> Evaluation<'p, 'a> {
                         failed = None;
                         self.scopes[accumulator].1 = v;
                     }
-                    if decides && tolerant {
-                        break;
-                    }
                 }
                 Some(Err(EvalError::CostExceeded)) => return Err(EvalError::CostExceeded),
                 Some(Err(e)) if tolerant => failed = failed.or(Some(e)),
                 Some(Err(e)) => return Err(e),
             }
+        }
+        if failed.is_some() {
+            // The result reads the accumulator.
+            self.spend(cost::SELECT)?;
         }
         failed.map_or(Ok(()), Err)
     }

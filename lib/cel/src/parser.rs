@@ -96,11 +96,11 @@ impl Parser {
         self.expr(at, Kind::Literal(literal))
     }
     pub fn call(&mut self, at: usize, function: &str, args: Vec<Expr>) -> Expr {
-        self.expr(at, Kind::Call(Call { function: function.into(), target: None, args, resolved: None }))
+        self.expr(at, Kind::Call(Call { function: function.into(), target: None, args, resolved: None, unique: false }))
     }
     pub fn member_call(&mut self, at: usize, function: &str, target: Expr, args: Vec<Expr>) -> Expr {
         let target = Some(Box::new(target));
-        self.expr(at, Kind::Call(Call { function: function.into(), target, args, resolved: None }))
+        self.expr(at, Kind::Call(Call { function: function.into(), target, args, resolved: None, unique: false }))
     }
 
     fn too_deep(&mut self, at: usize) {
@@ -295,7 +295,7 @@ impl Parser {
                 self.found.push((place, message));
                 Kind::Literal(Literal::Null)
             }
-            Expanded::Call(target, args) => Kind::Call(Call { function, target, args, resolved: None }),
+            Expanded::Call(target, args) => Kind::Call(Call { function, target, args, resolved: None, unique: false }),
         };
         Ok(self.expr(at, kind))
     }

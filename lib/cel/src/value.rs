@@ -71,7 +71,7 @@ pub enum MapVal<'a> {
 /// Fields that are computed when they are asked for: `variables` of policies.
 pub trait Fields<'a> {
     /// The field's value, or nothing if there is no such field.
-    fn get(&self, name: &str) -> Option<Result<Val<'a>, EvalError>>;
+    fn get(&'a self, name: &str) -> Option<Result<Val<'a>, EvalError>>;
 }
 
 /// An object that an expression made.

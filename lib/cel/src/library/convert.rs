@@ -164,8 +164,7 @@ pub(crate) fn format_double(d: f64) -> String {
     let scientific = format!("{d:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    // Go counts all digits of a number that is shorter than its exponent's bound of 21.
-    if !(-4..21).contains(&exponent) {
+    if !(-4..6).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{digits}e{sign}{:02}", exponent.abs());
     }

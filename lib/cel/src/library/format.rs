@@ -190,7 +190,7 @@ fn scientific(d: f64, precision: usize) -> String {
         let (sign, exponent) = exponent.strip_prefix('-').map_or(("", exponent), |e| ("⁻", e));
         let raised: String =
             format!("{exponent:0>2}").chars().filter_map(|c| "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().nth(c.to_digit(10)? as usize)).collect();
-        format!("{digits}\u{a0}×\u{a0}10{sign}{raised}")
+        format!("{digits}×10{sign}{raised}")
     })
 }
 
