@@ -75,7 +75,6 @@ fn refuse_unbuilt(entry: &Entry, verb: &str) -> Result<(), Status> {
         ("apiextensions.k8s.io", _) => "custom resources are",
         ("apiregistration.k8s.io", _) => "aggregation of other API servers is",
         ("admissionregistration.k8s.io", r) if r.contains("webhook") => "admission webhooks are",
-        ("admissionregistration.k8s.io", _) => "admission policies are",
         _ => return Ok(()),
     };
     if matches!(verb, "create" | "update" | "patch") {

@@ -287,6 +287,75 @@ fn default_constraints(obj: &mut Value, field: &'static str) {
     }
 }
 
+pub static MUTATING_POLICY: Rules = Rules {
+    generation: true,
+    default: |obj| {
+        set_default(obj, &["spec", "failurePolicy"], "Fail");
+        default_constraints(obj, "matchConstraints");
+    },
+    validate: |root, _, e| {
+        let s = root.get("spec");
+        s.get("mutations").need(e, "mutations must contain at least one item");
+        let constraints = s.get("matchConstraints");
+        if !constraints.present() {
+            constraints.required(e, "");
+        } else {
+            constraints.get("resourceRules").need(e, "");
+            for r in ["resourceRules", "excludeResourceRules"].iter().flat_map(|l| constraints.get(l).items()) {
+                rule(r, e);
+            }
+        }
+        for m in s.get("mutations").items() {
+            let (apply, patch) = (m.get("applyConfiguration"), m.get("jsonPatch"));
+            match m.get("patchType").str() {
+                "ApplyConfiguration" => {
+                    if !apply.present() {
+                        apply.required(e, "applyConfiguration is required for ApplyConfiguration patch type");
+                    }
+                    if patch.present() {
+                        patch.invalid(e, "jsonPatch may not be specified for ApplyConfiguration patch type");
+                    }
+                }
+                "JSONPatch" => {
+                    if !patch.present() {
+                        patch.required(e, "jsonPatch is required for JSONPatch patch type");
+                    }
+                    if apply.present() {
+                        apply.invalid(e, "applyConfiguration may not be specified for JSONPatch patch type");
+                    }
+                }
+                _ => {
+                    m.get("patchType").need_one_of(e, &["ApplyConfiguration", "JSONPatch"]);
+                }
+            }
+        }
+        if s.has("failurePolicy") {
+            s.get("failurePolicy").one_of(e, &["Fail", "Ignore"]);
+        }
+        s.get("reinvocationPolicy").need_one_of(e, &["Never", "IfNeeded"]);
+    },
+    ..Rules::BASE
+};
+
+pub static MUTATING_POLICY_BINDING: Rules = Rules {
+    generation: true,
+    default: |obj| default_constraints(obj, "matchResources"),
+    validate: |root, _, e| {
+        let s = root.get("spec");
+        s.get("policyName").need_check(e, crate::names::subdomain);
+        let p = s.get("paramRef");
+        if p.present() {
+            if p.get("name").is_empty() && !p.has("selector") {
+                p.required(e, "either name or selector must be specified");
+            } else if !p.get("name").is_empty() && p.has("selector") {
+                p.get("name").forbidden(e, "name and selector are mutually exclusive");
+            }
+            p.get("parameterNotFoundAction").need_one_of(e, &["Allow", "Deny"]);
+        }
+    },
+    ..Rules::BASE
+};
+
 static BINDING_COLUMNS: [Column; 4] = [
     NAME,
     col("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),

@@ -35,6 +35,8 @@ static KINDS: &[(&str, &str, &dyn Strategy)] = &[
     ("", "Secret", &core::secret::SECRET),
     ("", "Service", &core::service::SERVICE),
     ("", "ServiceAccount", &core::service_account::SERVICE_ACCOUNT),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", &admission_registration::MUTATING_POLICY),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", &admission_registration::MUTATING_POLICY_BINDING),
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", &admission_registration::MUTATING),
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", &admission_registration::VALIDATING_POLICY),
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", &admission_registration::VALIDATING_POLICY_BINDING),

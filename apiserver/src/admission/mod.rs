@@ -12,6 +12,7 @@ mod node_restriction;
 mod node_taints;
 mod pod_names;
 mod pod_security;
+mod policy;
 mod priority;
 mod resource_quota;
 mod runtime_class;
@@ -194,6 +195,8 @@ impl Chain {
             Box::new(certificates::ClusterTrustBundleAttest),
             Box::new(certificates::CertificateSubjectRestriction),
             Box::new(ingress_class::DefaultIngressClass),
+            Box::<policy::MutatingAdmissionPolicy>::default(),
+            Box::<policy::ValidatingAdmissionPolicy>::default(),
             Box::<resource_quota::ResourceQuota>::default(),
         ];
         plugins.retain(|p| !disabled.iter().any(|d| d == p.name()));

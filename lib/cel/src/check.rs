@@ -38,8 +38,8 @@ impl<'e, 'i> Checker<'e, 'i> {
         }
     }
 
-    /// Checks the expression, resolving names in it; gives its type.
-    pub fn run(mut self, e: &mut Expr) -> Type {
+    /// Checks the expression, resolving names in it; gives its type and those of all nodes.
+    pub fn run(mut self, e: &mut Expr) -> (Type, Vec<Type>) {
         let t = self.check(e);
         if self.issues.is_empty() {
             for group in std::mem::take(&mut self.literals) {
@@ -50,7 +50,8 @@ impl<'e, 'i> Checker<'e, 'i> {
                 }
             }
         }
-        self.bindings.resolve(&t, true)
+        let types = self.types.iter().map(|t| self.bindings.resolve(t, true)).collect();
+        (self.bindings.resolve(&t, true), types)
     }
 
     fn fresh(&mut self) -> Type {

@@ -67,11 +67,11 @@ impl Env {
     pub fn compile(&self, text: &str) -> Result<Program, CompileError> {
         let (mut expr, nodes) = parse(text)?;
         let mut issues = Issues::new(text);
-        let output = Checker::new(&self.vars, self.types, &mut issues, nodes).run(&mut expr);
+        let (output, types) = Checker::new(&self.vars, self.types, &mut issues, nodes).run(&mut expr);
         if !issues.is_empty() {
             return Err(issues.into_error());
         }
-        Ok(Program { expr, output })
+        Ok(Program { expr, output, types })
     }
 }
 
@@ -100,8 +100,10 @@ impl<'a> Activation<'a> for Vec<(&str, Val<'a>)> {
 /// A compiled expression.
 #[derive(Clone, Debug)]
 pub struct Program {
-    pub(crate) expr: Expr,
+    expr: Expr,
     output: Type,
+    /// Of all nodes, by their numbers.
+    types: Vec<Type>,
 }
 
 impl Program {
@@ -113,6 +115,11 @@ impl Program {
     /// Whether the expression uses the variable anywhere.
     pub fn uses(&self, variable: &str) -> bool {
         crate::eval::uses(&self.expr, variable)
+    }
+
+    /// The most that an evaluation can cost where every variable is of the declared type (`self` and `oldSelf` of a CRD's rule).
+    pub fn max_cost(&self, root: &crate::decl::DeclType) -> u64 {
+        crate::estimate::Estimator::new(&self.types, root).cost(&self.expr)
     }
 
     /// Evaluates, spending from the budget at most [`PER_CALL_LIMIT`]. What is overspent fails the next evaluation, not this one.

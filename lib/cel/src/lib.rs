@@ -12,6 +12,7 @@ mod env;
 mod equality;
 mod error;
 pub mod escape;
+mod estimate;
 mod eval;
 mod lexer;
 mod library;

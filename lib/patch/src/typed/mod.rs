@@ -1,5 +1,6 @@
 //! Objects seen through their types, as structured-merge-diff sees them: compare, merge, remove items, list the fields set.
 
+mod atomics;
 mod compare;
 mod merge;
 mod node;
@@ -12,6 +13,7 @@ mod tests;
 mod to_set;
 mod validate;
 
+pub use atomics::atomics;
 pub use compare::{Comparison, compare};
 pub use merge::merge;
 pub use remove::remove_items;
