@@ -33,6 +33,10 @@ pub struct Config {
     pub kubelet_client_certificate: Option<PathBuf>,
     pub kubelet_client_key: Option<PathBuf>,
     pub kubelet_certificate_authority: Option<PathBuf>,
+    /// `--requestheader-client-ca-file`; `front-proxy-ca.crt` in `cert_dir` where unset.
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// `--requestheader-allowed-names`; empty: any that the authority signed.
+    pub requestheader_allowed_names: Vec<String>,
     pub service_account_issuer: String,
     /// Empty: the issuer alone.
     pub api_audiences: Vec<String>,
@@ -72,6 +76,8 @@ impl Default for Config {
             kubelet_client_certificate: None,
             kubelet_client_key: None,
             kubelet_certificate_authority: None,
+            requestheader_client_ca_file: None,
+            requestheader_allowed_names: vec!["front-proxy-client".into()],
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".into(),
             api_audiences: Vec::new(),
             service_account_key_file: None,

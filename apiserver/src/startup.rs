@@ -64,9 +64,9 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
     let read = |path: &std::path::Path| std::fs::read_to_string(path).map_err(setup(path.display()));
     let ca = config.file(&config.client_ca_file, "ca.crt");
     let x509 = if ca.exists() { Some(X509::new(&read(&ca)?).map_err(setup(ca.display()))?) } else { None };
-    let proxy_ca = config.cert_dir.join("front-proxy-ca.crt");
+    let proxy_ca = config.file(&config.requestheader_client_ca_file, "front-proxy-ca.crt");
     let request_header = if proxy_ca.exists() {
-        let names = vec!["front-proxy-client".to_owned()];
+        let names = config.requestheader_allowed_names.clone();
         Some(RequestHeader::new(&read(&proxy_ca)?, names).map_err(setup(proxy_ca.display()))?)
     } else {
         None

@@ -2,6 +2,7 @@
 
 use crate::commands;
 use crate::layout::{DEFAULT_DATA_DIR, Layout};
+use crate::multicall::{self, kube_apiserver, kube_controller_manager, kube_proxy, kube_scheduler, kubelet};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -46,6 +47,16 @@ enum Command {
     Image(Image),
     /// Run the control plane and the node agent in the foreground (what `up` starts).
     Server(Server),
+    /// Run upstream's component of this name alone, under its flags.
+    KubeApiserver(Box<kube_apiserver::Flags>),
+    /// Run upstream's component of this name alone, under its flags.
+    KubeControllerManager(kube_controller_manager::Flags),
+    /// Run upstream's component of this name alone, under its flags.
+    KubeScheduler(kube_scheduler::Flags),
+    /// Run upstream's component of this name alone, under its flags.
+    KubeProxy(kube_proxy::Flags),
+    /// Run upstream's component of this name alone, under its flags.
+    Kubelet(kubelet::Flags),
 }
 
 /// What `up` and `server` may be told; `up` remembers it.
@@ -159,7 +170,7 @@ pub fn run() -> Result<ExitCode, String> {
         return Ok(code);
     }
     let ok = |()| ExitCode::SUCCESS;
-    match Cli::parse().command {
+    match Cli::parse_from(multicall::arguments()).command {
         Command::Up(a) => commands::up::run(&a).map(ok),
         Command::Down(a) => commands::down::run(&a).map(ok),
         Command::Status(a) => commands::status::run(&a),
@@ -167,5 +178,10 @@ pub fn run() -> Result<ExitCode, String> {
         Command::Image(Image::Load(a)) => commands::image::load(&a).map(ok),
         Command::Image(Image::Ls(a)) => commands::image::list(&a).map(ok),
         Command::Server(a) => crate::server::run(&a).map(ok),
+        Command::KubeApiserver(a) => kube_apiserver::run(&a).map(ok),
+        Command::KubeControllerManager(a) => kube_controller_manager::run(&a).map(ok),
+        Command::KubeScheduler(a) => kube_scheduler::run(&a).map(ok),
+        Command::KubeProxy(a) => kube_proxy::run(&a).map(ok),
+        Command::Kubelet(a) => kubelet::run(&a).map(ok),
     }
 }

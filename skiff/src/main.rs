@@ -6,6 +6,7 @@ mod commands;
 mod containerd;
 mod images;
 mod layout;
+mod multicall;
 mod process;
 mod progress;
 mod server;

@@ -55,10 +55,11 @@ async fn authentication_config(server: &Arc<Inner>) -> Result<(), Status> {
     if let Ok(ca) = std::fs::read_to_string(config.file(&config.client_ca_file, "ca.crt")) {
         data.insert("client-ca-file".into(), ca.into());
     }
-    if let Ok(ca) = std::fs::read_to_string(config.cert_dir.join("front-proxy-ca.crt")) {
+    if let Ok(ca) = std::fs::read_to_string(config.file(&config.requestheader_client_ca_file, "front-proxy-ca.crt")) {
+        let names = Value::from(config.requestheader_allowed_names.clone()).to_string();
         data.insert("requestheader-client-ca-file".into(), ca.into());
         for (k, v) in [
-            ("requestheader-allowed-names", r#"["front-proxy-client"]"#),
+            ("requestheader-allowed-names", names.as_str()),
             ("requestheader-extra-headers-prefix", r#"["X-Remote-Extra-"]"#),
             ("requestheader-group-headers", r#"["X-Remote-Group"]"#),
             ("requestheader-uid-headers", r#"["X-Remote-Uid"]"#),

@@ -34,28 +34,36 @@ pub fn plugin() -> Option<ExitCode> {
     (name == cni::PLUGIN || (name == "loopback" && std::env::var_os("CNI_COMMAND").is_some())).then(|| cni::main(&name))
 }
 
-pub fn run(args: &Server) -> Result<(), String> {
+/// Runs a server until it ends by itself or by a signal.
+pub fn foreground<F: Future<Output = Result<(), String>>>(serve: impl FnOnce() -> F) -> Result<(), String> {
     // A peer that goes away is an error of one write, not the end of the process.
     // SAFETY: no other thread runs yet, and the disposition is one of the two fixed ones.
     #[allow(unsafe_code)]
     let _ = unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigIgn) };
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
+    let outcome = runtime.block_on(async { serve().await });
+    if let Err(e) = &outcome {
+        tracing::error!(error = %e, "server ends");
+    }
+    // What still runs has been told to stop; a stuck task must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome
+}
+
+pub fn run(args: &Server) -> Result<(), String> {
     crate::commands::need_root()?;
     let layout = args.instance.layout()?;
     let settings = settle(&layout, &args.options)?;
     layout.make()?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("SKIFF_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
-    let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    let runtime = runtime.map_err(|e| format!("cannot start: {e}"))?;
     let mut reporter = Reporter::from_env();
-    let outcome = runtime.block_on(serve(&layout, &settings, &mut reporter));
+    let outcome = foreground(|| serve(&layout, &settings, &mut reporter));
     if let Err(e) = &outcome {
-        tracing::error!(error = %e, "server ends");
         reporter.failed(e);
     }
-    // What still runs has been told to stop; a stuck task must not keep the process.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     outcome
 }
 
@@ -79,7 +87,7 @@ async fn serve(layout: &Layout, settings: &Settings, reporter: &mut Reporter) ->
 }
 
 /// Cancels `stop` at SIGTERM or SIGINT.
-fn wait_for_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>, String> {
+pub fn wait_for_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>, String> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
