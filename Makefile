@@ -5,7 +5,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: help deps build up down test test-unit test-e2e test-vm lint fmt bench
+.PHONY: help deps build up down test test-unit test-e2e test-vm lint fmt bench bench-alone profile
 
 help: ## list what make can do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | column -t -s "$$(printf '\t')"
@@ -49,9 +49,20 @@ lint: ## rustfmt, clippy with warnings as errors, the rules of the repository
 fmt: ## format
 	$(CARGO) fmt --all
 
-bench: ## the numbers of SPECIFICATION.md
+bench: ## Skiff beside stock Kubernetes, in turn (SIZE=quick|default|long PARTS=api,scheduler,proxy,node; STOCK_BIN=directory)
+	@hack/deps.sh bench || $(SUDO) hack/deps.sh bench --install
 	$(CARGO) build --release --bin skiff --bin bench
-	$(SUDO) hack/bench.sh
+	@[ -n "$$STOCK_BIN" ] || e2e/conformance/build.sh stock
+	$(SUDO) env "PATH=$$PATH" "STOCK_BIN=$$STOCK_BIN" "ETCD=$$ETCD" "CNI_BIN=$$CNI_BIN" \
+	  hack/bench.sh compare $(if $(SIZE),--size $(SIZE)) $(if $(PARTS),--parts $(PARTS))
+
+bench-alone: ## Skiff alone: starts, idling, pods beside the bare runtime
+	$(CARGO) build --release --bin skiff --bin bench
+	$(SUDO) hack/bench.sh alone
+
+profile: ## where time and memory go (WHAT=api|scheduler|proxy|node or a pid)
+	CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) build --release --bin skiff --bin bench
+	$(SUDO) env "PATH=$$PATH" "STOCK_BIN=$$STOCK_BIN" "ETCD=$$ETCD" "CNI_BIN=$$CNI_BIN" hack/profile.sh $(WHAT) $(if $(SIZE),--size $(SIZE))
 
 .PHONY: conformance conformance-ci
 conformance: ## the upstream suite in a lab (FOCUS=regex SKIP=regex PROCS=n NODES=n; KUBECONFIG=file for another cluster)

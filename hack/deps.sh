@@ -1,8 +1,8 @@
 #!/bin/bash
 # Installs what a purpose needs and the machine lacks, from the distribution's packages, saying what.
-# usage: deps.sh run|build|test|conformance|vm [--install]   (without root or --install for `build`: only tells, exit 1 if something is missing)
+# usage: deps.sh run|build|test|conformance|bench|vm [--install]   (without root or --install for `build`: only tells, exit 1 if something is missing)
 set -euo pipefail
-purpose=${1:?usage: deps.sh run|build|test|conformance|vm [--install]}
+purpose=${1:?usage: deps.sh run|build|test|conformance|bench|vm [--install]}
 install=${2:-}
 [ "$purpose" != run ] || install=--install
 
@@ -33,6 +33,11 @@ bzip2 bzip2 images
 xz xz-utils images
 patch patch images
 go golang-go upstream_programs'
+bench='nft nftables watching_rules
+etcd etcd-server stock_store
+/usr/lib/cni/bridge containernetworking-plugins stock_pod_network
+conntrack conntrack stock_proxy
+go golang-go stock_components'
 vm='qemu-system-x86_64 qemu-system-x86 emulated_machine
 qemu-img qemu-utils emulated_machine
 mke2fs e2fsprogs emulated_machine
@@ -49,6 +54,9 @@ $build
 $test" ;;
   conformance) list="$run
 $conformance" ;;
+  bench) list="$run
+$build
+$bench" ;;
   vm) list="$build
 $vm" ;;
   *) echo "deps.sh: unknown purpose $purpose" >&2; exit 2 ;;

@@ -57,6 +57,10 @@ pub fn threads(pid: u32) -> u64 {
 }
 
 impl Usage {
+    pub fn cpu_seconds(&self) -> f64 {
+        self.cpu_seconds
+    }
+
     /// CPU seconds and wake-ups since an earlier reading.
     pub fn since(&self, earlier: &Self) -> (f64, u64) {
         (self.cpu_seconds - earlier.cpu_seconds, self.wakeups.saturating_sub(earlier.wakeups))

@@ -59,15 +59,10 @@ pub struct Start {
     pub answer: Duration,
 }
 
-/// Starts from nothing and applies a manifest with one Service.
-pub async fn measure(cluster: &Cluster, manifest: &Path) -> Result<Start, String> {
+/// Creates the objects of a manifest with a Deployment and a Service; the Service's address and port.
+pub async fn apply(client: &Client, manifest: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(manifest).map_err(|e| format!("cannot read {}: {e}", manifest.display()))?;
     let objects: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|e| format!("{}: {e}", manifest.display()))?;
-    cluster.purge()?;
-    let begin = Instant::now();
-    cluster.up()?;
-    let ready = begin.elapsed();
-    let client = cluster.client()?;
     let mut address = String::new();
     for object in &objects {
         let path = match object["kind"].as_str() {
@@ -80,14 +75,30 @@ pub async fn measure(cluster: &Cluster, manifest: &Path) -> Result<Start, String
             address = format!("{ip}:{}", made["spec"]["ports"][0]["port"]);
         }
     }
-    let deadline = begin + Duration::from_secs(120);
-    while !answers(&address).await {
+    Ok(address)
+}
+
+/// Waits until a web server answers there with status 200.
+pub async fn answer(address: &str) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !answers(address).await {
         if Instant::now() > deadline {
             return Err(format!("{address} does not answer"));
         }
         // A Service without endpoints refuses at once; ask again soon, as a person's browser would.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    Ok(())
+}
+
+/// Starts from nothing and applies a manifest with one Service.
+pub async fn measure(cluster: &Cluster, manifest: &Path) -> Result<Start, String> {
+    cluster.purge()?;
+    let begin = Instant::now();
+    cluster.up()?;
+    let ready = begin.elapsed();
+    let address = apply(&cluster.client()?, manifest).await?;
+    answer(&address).await?;
     Ok(Start { ready, answer: begin.elapsed() })
 }
 

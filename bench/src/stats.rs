@@ -12,6 +12,10 @@ impl Samples {
         self.0.push(took.as_secs_f64() * 1000.0);
     }
 
+    pub fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     /// The sample that `percent` of all samples do not exceed (nearest rank); 0 without samples.
     pub fn percentile(&self, percent: f64) -> f64 {
         let mut sorted = self.0.clone();
