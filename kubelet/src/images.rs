@@ -262,4 +262,34 @@ mod tests {
             assert_eq!(go_millis(Duration::from_millis(ms)), want);
         }
     }
+
+    #[tokio::test]
+    async fn images_as_volumes() {
+        let runtime = std::sync::Arc::new(crate::testing::FakeRuntime::default());
+        runtime.images.lock().push("here:1".to_owned());
+        let ctx = crate::testing::context(runtime.clone());
+        let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {"name": "p"}, "spec": {
+            "volumes": [
+                {"name": "here", "image": {"reference": "here:1", "pullPolicy": "IfNotPresent"}},
+                {"name": "always", "image": {"reference": "here:1", "pullPolicy": "Always"}},
+                {"name": "never", "image": {"reference": "other:1", "pullPolicy": "Never"}},
+                {"name": "dir", "emptyDir": {}}],
+            "containers": []}}))
+        .expect("pod");
+        for (name, mounts, want, pulled) in [
+            ("none", &["dir"][..], Ok(vec![]), 0),
+            ("on the node", &["here", "dir"], Ok(vec!["here"]), 0),
+            ("pulled whatever is there", &["always"], Ok(vec!["always"]), 1),
+            ("not there", &["here", "never"], Err("ErrImageNeverPull"), 0),
+        ] {
+            let mounts: Vec<_> = mounts.iter().map(|m| serde_json::json!({"name": m, "mountPath": "/m"})).collect();
+            let c: Container =
+                serde_json::from_value(serde_json::json!({"name": "c", "volumeMounts": mounts})).expect("container");
+            runtime.pulled.lock().clear();
+            let found = volumes(&ctx, &pod, &c, &Default::default()).await;
+            let found = found.map(|v| v.into_keys().collect::<Vec<_>>()).map_err(|e| e.reason);
+            assert_eq!(found, want.map(|l: Vec<&str>| l.into_iter().map(str::to_owned).collect()), "{name}");
+            assert_eq!(runtime.pulled.lock().len(), pulled, "{name}: pulls");
+        }
+    }
 }

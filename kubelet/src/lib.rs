@@ -20,6 +20,8 @@ mod pod;
 mod probes;
 pub mod runtime;
 mod server;
+#[cfg(test)]
+mod testing;
 mod volumes;
 
 pub use config::{Config, ConfigError, KubeletConfiguration};

@@ -131,11 +131,30 @@ pub async fn pod(ctx: &Context, pod: &Pod, record: &PodRecord, grace_override: O
     Ok(())
 }
 
-/// Removes what the runtime still has of a pod.
-pub async fn remove(ctx: &Context, record: &PodRecord) {
+/// Removes what the runtime still has of a pod; true once nothing is left. What is just being started cannot be removed yet.
+pub async fn remove(ctx: &Context, record: &PodRecord) -> bool {
     let containers = futures::future::join_all(record.containers.iter().map(|c| ctx.runtime.remove_container(&c.id))).await;
     let sandboxes = futures::future::join_all(record.sandboxes.iter().map(|s| ctx.runtime.remove_sandbox(&s.id))).await;
+    let mut all = true;
     for e in containers.into_iter().chain(sandboxes).filter_map(Result::err).filter(|e| !e.is_not_found()) {
         tracing::warn!(error = %e, "remains of a pod not removed");
+        all = false;
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn remains() {
+        let runtime = std::sync::Arc::new(crate::testing::FakeRuntime::default());
+        let ctx = crate::testing::context(runtime.clone());
+        let container = |id: &str| ContainerStatus { id: id.into(), ..Default::default() };
+        let record = PodRecord { sandboxes: Vec::new(), containers: vec![container("a"), container("b")] };
+        assert!(remove(&ctx, &record).await, "all gone already");
+        runtime.starting.lock().push("b".into());
+        assert!(!remove(&ctx, &record).await, "one is just being started");
     }
 }

@@ -127,3 +127,30 @@ fn termination_file(ctx: &Context, pod: &Pod, c: &Container) -> std::io::Result<
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn images() {
+        let ctx = crate::testing::context(Default::default());
+        let c: Container = serde_json::from_value(json!({"name": "c", "volumeMounts": [
+            {"name": "i", "mountPath": "/whole"}, {"name": "i", "mountPath": "part", "subPath": "etc"}]}))
+        .expect("container");
+        let image = api::ImageSpec { image: "sha256:1".into(), ..Default::default() };
+        let sources = Sources { ready: &HashMap::new(), images: &HashMap::from([("i".to_owned(), image.clone())]) };
+        let mounts = make(&ctx, &Pod::default(), &c, &sources, &[], &[]).expect("mounts");
+        let want = [("/whole", ""), ("/part", "etc")].map(|(path, sub)| api::Mount {
+            container_path: path.into(),
+            readonly: true,
+            image: Some(image.clone()),
+            image_sub_path: sub.into(),
+            ..Default::default()
+        });
+        assert_eq!(mounts, want);
+        let none = Sources { ready: &HashMap::new(), images: &HashMap::new() };
+        assert!(make(&ctx, &Pod::default(), &c, &none, &[], &[]).is_err(), "a volume that is not there");
+    }
+}

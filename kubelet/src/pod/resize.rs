@@ -246,4 +246,34 @@ mod tests {
             assert_eq!(differs(&a, &b), want, "{name}");
         }
     }
+
+    #[tokio::test]
+    async fn memory_in_use() {
+        let runtime = Arc::new(crate::testing::FakeRuntime::default());
+        let used = api::MemoryUsage { usage_bytes: Some(api::UInt64Value { value: 100 }), ..Default::default() };
+        let attributes = Some(api::ContainerAttributes { id: "1".into(), ..Default::default() });
+        runtime.stats.lock().push(api::ContainerStats { attributes, memory: Some(used), ..Default::default() });
+        let ctx = crate::testing::context(runtime);
+        let below =
+            "cannot decrease memory limits: attempting to set container \"c\" memory limit (50) below current usage (100)";
+        for (name, have, want, restarts, refused) in [
+            ("grows", 60, 70, false, ""),
+            ("shrinks above what is used", 300, 200, false, ""),
+            ("shrinks below", 200, 50, false, below),
+            ("a limit where there was none", 0, 50, false, below),
+            ("a restart frees it", 200, 50, true, ""),
+        ] {
+            let of = |m| api::LinuxContainerResources { memory_limit_in_bytes: m, ..Default::default() };
+            let policy = if restarts { "RestartContainer" } else { "NotRequired" };
+            let change = Change {
+                of: api::ContainerStatus { id: "1".into(), ..Default::default() },
+                container: serde_json::from_value(serde_json::json!({"name": "c",
+                    "resizePolicy": [{"resourceName": "memory", "restartPolicy": policy}]}))
+                .expect("container"),
+                have: of(have),
+                want: of(want),
+            };
+            assert_eq!(check_memory(&ctx, &[change]).await.err().unwrap_or_default(), refused, "{name}");
+        }
+    }
 }

@@ -622,7 +622,15 @@ impl Worker {
                 }
             }
         }
-        kill::remove(&ctx, &self.record).await;
+        // A start that was under way when the pod's end was asked for may have made something since.
+        match ctx.runtime.pod_record(&self.uid).await {
+            Ok(r) => self.record = r,
+            Err(e) => tracing::warn!(pod = pod.name(), uid = self.uid, error = %e, "runtime does not tell about the pod"),
+        }
+        if !kill::remove(&ctx, &self.record).await {
+            self.failed = true;
+            return false;
+        }
         ctx.cgroups.remove_pod(pod).await;
         crate::logs::remove_pod(&ctx, pod);
         true
