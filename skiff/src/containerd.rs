@@ -69,8 +69,7 @@ pub fn config(layout: &Layout, tools: &Tools) -> String {
     let oom = !may_lower_oom_score();
     let (bin, conf) = (layout.cni_bin(), layout.cni_conf());
     let pause = images::PAUSE;
-    // Mirrors and certificates of registries: the machine's, and the instance's own.
-    let hosts = format!("/etc/containerd/certs.d:{}", layout.registry_hosts().display());
+    let hosts = layout.registry_hosts().display().to_string();
     let head = format!(
         "root = {root:?}\nstate = {state:?}\n\n[grpc]\n  address = {socket:?}\n\n[ttrpc]\n  address = {:?}\n\n[metrics]\n  address = \"\"\n\n",
         format!("{}.ttrpc", socket.display()),
@@ -137,12 +136,28 @@ pub fn config(layout: &Layout, tools: &Tools) -> String {
     }
 }
 
+/// Mirrors and certificates of registries: the instance's own, and links to the machine's where it has none. One directory,
+/// as containerd 2.1 pulls by a service that takes no list of them.
+fn link_registry_hosts(own: &Path, machine: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(own)?;
+    let Ok(entries) = std::fs::read_dir(machine) else { return Ok(()) };
+    for e in entries.flatten() {
+        let link = own.join(e.file_name());
+        if link.symlink_metadata().is_err() {
+            std::os::unix::fs::symlink(e.path(), link)?;
+        }
+    }
+    Ok(())
+}
+
 /// Starts containerd unless it runs already. Answers the daemon and whether it was started now.
 pub fn start(layout: &Layout, tools: &Tools) -> Result<(Daemon, bool), String> {
     let pid_file = layout.pid_file("containerd");
     if let Some(d) = Daemon::from_file(&pid_file) {
         return Ok((d, false));
     }
+    link_registry_hosts(&layout.registry_hosts(), Path::new("/etc/containerd/certs.d"))
+        .map_err(|e| format!("cannot set up mirrors in {}: {e}", layout.registry_hosts().display()))?;
     let path = layout.containerd_config();
     std::fs::write(&path, config(layout, tools)).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     std::fs::create_dir_all(layout.containerd_state()).map_err(|e| format!("cannot make containerd's state directory: {e}"))?;
