@@ -15,7 +15,6 @@ mod inprocess;
 mod metrics;
 mod objects;
 mod openapi;
-#[allow(dead_code)]
 mod outbound;
 mod registry;
 mod resources;
@@ -26,7 +25,6 @@ mod services;
 mod startup;
 mod subresources;
 mod version;
-#[allow(dead_code)]
 mod webhook;
 
 pub use config::{AuthorizationMode, Config};

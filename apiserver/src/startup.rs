@@ -1,6 +1,6 @@
 //! Putting a server together: resources over the store, users, permissions, admission; then what a cluster starts with.
 
-use crate::admission::{Chain, DefaultTolerationSeconds};
+use crate::admission::{Chain, DefaultTolerationSeconds, webhooks};
 use crate::bootstrap;
 use crate::config::{AuthorizationMode, Config};
 use crate::objects::Objects;
@@ -87,11 +87,12 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
     let own = if config.bind_address.is_unspecified() { config.advertise_address } else { config.bind_address };
     let resolver = Resolver::new(objects.clone(), (own.to_string(), config.secure_port));
     let outbound = Arc::new(Outbound::new(Arc::new(resolver)));
-    let webhooks = Arc::new(crate::webhook::Client(outbound));
+    let client = Arc::new(crate::webhook::Client(outbound));
+    let hooks = webhooks::Shared { source: Arc::default(), client: client.clone(), table: table.clone() };
     let kubelet = Connector::new(&config).map_err(setup("kubelet client"))?;
     let server = Arc::new(Inner {
         allocators: crate::services::Allocators::new(&config),
-        admission: admission(&config),
+        admission: admission(&config, hooks.clone()),
         store: store.clone(),
         table,
         authenticator,
@@ -106,7 +107,7 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         metrics: crate::metrics::Metrics::default(),
         shutdown: CancellationToken::new(),
         openapi: crate::openapi::OpenApi,
-        webhooks,
+        webhooks: client,
         config,
     });
     bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
@@ -117,6 +118,10 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
     for (group, resource) in NodeGraph::RESOURCES {
         let graph = graph.clone();
         feed(&server, group, resource, move |ns, name, obj| graph.apply(resource, ns, name, obj)).await?;
+    }
+    for resource in webhooks::Source::RESOURCES {
+        let source = hooks.source.clone();
+        feed(&server, "admissionregistration.k8s.io", resource, move |_, name, obj| source.apply(resource, name, obj)).await?;
     }
     warm(&server).await?;
     let interval = server.config.etcd_compaction_interval;
@@ -132,8 +137,11 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
     Ok(ApiServer(server))
 }
 
-fn admission(config: &Config) -> Chain {
-    Chain::standard(&config.disable_admission_plugins, DefaultTolerationSeconds::default())
+fn admission(config: &Config, webhooks: webhooks::Shared) -> Chain {
+    let disabled = &config.disable_admission_plugins;
+    Chain::standard(disabled, DefaultTolerationSeconds::default())
+        .with(disabled, Box::new(webhooks::Mutating(webhooks.clone())))
+        .with(disabled, Box::new(webhooks::Validating(webhooks)))
 }
 
 /// Fills the caches that admission reads, so that it never decides on an empty one.
@@ -146,6 +154,8 @@ async fn warm(server: &Arc<Inner>) -> Result<(), Error> {
         ("", "nodes"),
         ("", "persistentvolumes"),
         ("", "persistentvolumeclaims"),
+        ("", "services"),
+        ("discovery.k8s.io", "endpointslices"),
         ("storage.k8s.io", "storageclasses"),
         ("scheduling.k8s.io", "priorityclasses"),
         ("node.k8s.io", "runtimeclasses"),

@@ -14,14 +14,17 @@ mod pod_names;
 mod pod_security;
 mod policy;
 mod priority;
+mod reinvocation;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage;
 #[cfg(test)]
 mod tests;
+pub(crate) mod webhooks;
 
 pub use node_taints::DefaultTolerationSeconds;
+pub use reinvocation::Reinvocation;
 
 use async_trait::async_trait;
 use auth::{Authorizer, UserInfo};
@@ -66,6 +69,8 @@ pub struct Attributes {
     /// CreateOptions, UpdateOptions or DeleteOptions; for a connect the PodExecOptions and so on.
     pub options: Value,
     warnings: Mutex<Vec<String>>,
+    /// What mutating plugins remember for a second round.
+    pub reinvocation: Mutex<Reinvocation>,
 }
 
 impl Attributes {
@@ -82,6 +87,7 @@ impl Attributes {
             old_object: None,
             options: Value::Null,
             warnings: Mutex::new(Vec::new()),
+            reinvocation: Mutex::default(),
         }
     }
 
@@ -203,11 +209,27 @@ impl Chain {
         Self { plugins }
     }
 
+    /// Adds a plugin in front of ResourceQuota, where what the cluster itself configures has its place.
+    pub fn with(mut self, disabled: &[String], plugin: Box<dyn Plugin>) -> Self {
+        if !disabled.iter().any(|d| d == plugin.name()) {
+            let at = self.plugins.iter().position(|p| p.name() == "ResourceQuota").unwrap_or(self.plugins.len());
+            self.plugins.insert(at, plugin);
+        }
+        self
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.plugins.iter().map(|p| p.name())
     }
 
+    /// Mutates; a second time, where the first round asks for it.
     pub async fn admit(&self, attrs: &Attributes, obj: &mut Value, cx: &dyn Lister) -> Result<(), Status> {
+        self.round(attrs, obj, cx).await?;
+        let again = attrs.reinvocation.lock().start_second();
+        if again { self.round(attrs, obj, cx).await } else { Ok(()) }
+    }
+
+    async fn round(&self, attrs: &Attributes, obj: &mut Value, cx: &dyn Lister) -> Result<(), Status> {
         for p in self.plugins.iter().filter(|p| p.handles(attrs)) {
             p.admit(attrs, obj, cx).await?;
         }

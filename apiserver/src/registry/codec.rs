@@ -106,6 +106,16 @@ fn typed(cx: &RequestCx, bytes: &[u8], gvk: &GroupVersionKind, validation: Field
     Ok(value)
 }
 
+/// What a mutating webhook made of an object of `gvk`: unknown fields are dropped, the rest is as if decoded from a body.
+pub fn reread(value: Value, gvk: &GroupVersionKind) -> Result<Value, Status> {
+    let Some(ty) = schema::Registry::builtin().typed_kind(&gvk.group, &gvk.version, &gvk.kind) else { return Ok(value) };
+    let bytes = serde_json::to_vec(&value).map_err(Status::internal)?;
+    let (mut value, _) = schema::decode::decode(&bytes, ty, Mode::Lenient).map_err(Status::internal)?;
+    value["apiVersion"] = gvk.group_version().to_string().into();
+    value["kind"] = gvk.kind.clone().into();
+    Ok(value)
+}
+
 /// Go-coded defaults of a kind, on the tree of a version that is stored or alike.
 pub fn default(entry: &Entry, value: &mut Value) {
     entry.strategy.default(value);

@@ -60,6 +60,7 @@ impl Creation<'_> {
         let admitted = server.admission.admit(&attrs, &mut obj, &***server).await;
         attrs.take_warnings().into_iter().for_each(|w| cx.warn(w));
         admitted?;
+        metadata::ensure_namespace(&mut obj, entry.namespaced(), &self.namespace)?;
         metadata::dedup_owner_references(cx, &mut obj, true);
 
         let generated = meta::name(&obj).is_empty() && !meta::str_at(&obj, &["metadata", "generateName"]).is_empty();

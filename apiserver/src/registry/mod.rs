@@ -25,5 +25,5 @@ pub use get::get;
 pub use list::list;
 pub use patch::patch;
 pub use table::include;
-pub use update::{Target, replace, update};
+pub use update::{Target, attributes, replace, update};
 pub use watch::watch;

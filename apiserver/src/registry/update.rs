@@ -222,6 +222,7 @@ async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Resul
     let admitted = server.admission.admit(&attrs, &mut new, &***server).await;
     attrs.take_warnings().into_iter().for_each(|w| cx.warn(w));
     admitted?;
+    metadata::ensure_namespace(&mut new, entry.namespaced(), namespace)?;
     metadata::dedup_owner_references(cx, &mut new, true);
 
     let found = meta::resource_version(old).to_owned();

@@ -13,7 +13,7 @@ use machinery::{GroupResource, GroupVersionKind, Status, Value, json, meta};
 use std::sync::Arc;
 use storage::{Preconditions, Update};
 
-pub async fn serve(_server: &Arc<Inner>, cx: &RequestCx, pods: &Entry, request_body: Body) -> Result<Response<Body>, Status> {
+pub async fn serve(server: &Arc<Inner>, cx: &RequestCx, pods: &Entry, request_body: Body) -> Result<Response<Body>, Status> {
     let accept = cx.accept_plain()?;
     let opts = WriteOptions::parse(cx, Kind::Create)?;
     let bytes = body::read(request_body).await?;
@@ -23,6 +23,7 @@ pub async fn serve(_server: &Arc<Inner>, cx: &RequestCx, pods: &Entry, request_b
     if meta::name(&binding) != name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
+    super::admit(server, cx, pods, &opts, &mut binding).await?;
     validate(&binding)?;
     let storage = pods.storage.as_ref().ok_or_else(|| Status::internal("pods are not kept"))?;
     let conflict = |why: String| Status::conflict(&GroupResource::new("", "pods/binding"), &name, why);

@@ -25,6 +25,7 @@ pub async fn serve(server: &Arc<Inner>, cx: &RequestCx, pods: &Entry, request_bo
     if meta::name(&eviction) != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    super::admit(server, cx, pods, &opts, &mut eviction).await?;
     let mut given = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
     if let Some(o) = given.as_object_mut() {
         o.remove("kind");

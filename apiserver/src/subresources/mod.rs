@@ -14,15 +14,17 @@ mod tunnel;
 pub use reviews::{Virtual, virtual_resource};
 pub use tls::AnyServer;
 
+use crate::admission::{Attributes, Operation};
 use crate::context::RequestCx;
 use crate::http::body::Body;
 use crate::http::{respond, websocket};
 use crate::registry;
+use crate::registry::options::WriteOptions;
 use crate::resources::Entry;
 use crate::server::Inner;
 use http::{Response, Uri};
 use hyper::upgrade::OnUpgrade;
-use machinery::{Status, Value, meta};
+use machinery::{GroupVersionKind, Status, Value, meta};
 use std::sync::Arc;
 
 /// Answers a request on a subresource.
@@ -59,7 +61,7 @@ pub async fn route(
         }
         ("pods", "exec" | "attach" | "portforward") => pod_streams::stream(server, cx, entry, body, upgrade).await,
         ("pods" | "services" | "nodes", "proxy") => proxy::serve(server, cx, entry, uri, body, upgrade).await,
-        ("serviceaccounts", "token") => reviews::token(server, cx, body).await,
+        ("serviceaccounts", "token") => reviews::token(server, cx, entry, body).await,
         (_, "status" | "finalize" | "ephemeralcontainers" | "resize" | "approval") => match info.verb.as_str() {
             "get" => registry::get(cx, entry).await,
             "update" => registry::replace(server, cx, entry, name, body).await,
@@ -68,6 +70,36 @@ pub async fn route(
         },
         _ => Err(Status::new(501, "NotImplemented", format!("{}/{name} is not built into this server", entry.row.resource))),
     }
+}
+
+/// Admission of what a create of a small kind brings; plugins may change it.
+async fn admit(server: &Inner, cx: &RequestCx, entry: &Entry, opts: &WriteOptions, obj: &mut Value) -> Result<(), Status> {
+    let mut attrs = registry::attributes(cx, entry, Operation::Create, opts, &cx.info.subresource);
+    if let Some(s) = entry.subresource(&cx.info.subresource) {
+        attrs.gvk = GroupVersionKind::new(&*s.group, &*s.version, &*s.kind);
+    }
+    run_admission(server, cx, &attrs, obj).await
+}
+
+/// Admission of a connection: `options` say what is asked of whom.
+async fn admit_connect(server: &Inner, cx: &RequestCx, entry: &Entry, options: Value) -> Result<(), Status> {
+    let kind = meta::str_at(&options, &["kind"]).to_owned();
+    let mut attrs = Attributes::new(cx.user.clone(), Operation::Connect, entry.gvr(), GroupVersionKind::new("", "v1", kind));
+    attrs.namespace = cx.info.namespace.clone();
+    attrs.name = cx.info.path_name().to_owned();
+    attrs.subresource = cx.info.subresource.clone();
+    attrs.options = options;
+    run_admission(server, cx, &attrs, &mut Value::Null).await
+}
+
+async fn run_admission(server: &Inner, cx: &RequestCx, attrs: &Attributes, obj: &mut Value) -> Result<(), Status> {
+    let admitted = async {
+        server.admission.admit(attrs, obj, server).await?;
+        server.admission.validate(attrs, obj, server).await
+    }
+    .await;
+    attrs.take_warnings().into_iter().for_each(|w| cx.warn(w));
+    admitted
 }
 
 /// The object that the request names, as it is now.

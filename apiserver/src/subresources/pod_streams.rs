@@ -2,7 +2,6 @@
 
 use super::kubelet;
 use super::tunnel::{Destination, forward};
-use crate::admission::{Attributes, Operation};
 use crate::context::RequestCx;
 use crate::http::body::{self, Body};
 use crate::http::respond;
@@ -11,7 +10,7 @@ use crate::server::Inner;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use machinery::field::{Error, Path};
-use machinery::{GroupVersionKind, Map, Status, Value, json, meta};
+use machinery::{Map, Status, Value, json, meta};
 use std::sync::Arc;
 
 /// Percent-encodes a query value or a path segment.
@@ -154,15 +153,7 @@ pub async fn stream(
         "attach" => "PodAttachOptions",
         _ => "PodPortForwardOptions",
     };
-    let mut attrs = Attributes::new(cx.user.clone(), Operation::Connect, entry.gvr(), GroupVersionKind::new("", "v1", kind));
-    attrs.namespace = cx.info.namespace.clone();
-    attrs.name = cx.info.path_name().to_owned();
-    attrs.subresource = what.to_owned();
-    attrs.options = options(cx, kind);
-    let mut null = Value::Null;
-    server.admission.admit(&attrs, &mut null, &**server).await?;
-    server.admission.validate(&attrs, &null, &**server).await?;
-    attrs.take_warnings().into_iter().for_each(|w| cx.warn(w));
+    super::admit_connect(server, cx, entry, options(cx, kind)).await?;
 
     let target =
         if what == "portforward" { String::new() } else { format!("/{}", escape(&container(&pod, q.str("container"))?)) };

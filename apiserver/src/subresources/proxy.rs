@@ -12,7 +12,7 @@ use crate::server::Inner;
 use http::header::{HOST, LOCATION, UPGRADE};
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
-use machinery::{Status, Value, meta};
+use machinery::{Status, Value, json, meta};
 use rand::seq::IndexedRandom as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,6 +43,12 @@ pub async fn serve(
     if !matches!(scheme, "" | "http" | "https") {
         return Err(Status::bad_request(format!("invalid {} request {id:?}", entry.row.singular)));
     }
+    let kind = entry.subresource("proxy").map_or("", |s| &*s.kind);
+    let mut path = cx.info.parts.iter().skip(3).fold(String::new(), |p, s| p + "/" + s);
+    if path.is_empty() {
+        path.push('/');
+    }
+    super::admit_connect(server, cx, entry, json!({"kind": kind, "apiVersion": "v1", "path": path})).await?;
     let (host, port) = match &*entry.row.resource {
         "pods" => pod(server, cx, name, port).await?,
         "services" => service(server, cx, name, port).await?,

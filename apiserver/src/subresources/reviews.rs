@@ -42,7 +42,8 @@ pub async fn virtual_resource(
     let accept = cx.accept_plain()?;
     let opts = WriteOptions::parse(cx, Kind::Create)?;
     let bytes = body::read(request_body).await?;
-    let obj = codec::decode(cx, &bytes, &entry.gvk, opts.validation)?;
+    let mut obj = codec::decode(cx, &bytes, &entry.gvk, opts.validation)?;
+    super::admit(server, cx, entry, &opts, &mut obj).await?;
     let authorizer = &*server.authorizer;
     let answer = match &*entry.row.resource {
         "tokenreviews" => review::token_review(&server.authenticator.tokens, &server.authenticator.audiences, obj).await?,
@@ -57,12 +58,13 @@ pub async fn virtual_resource(
 }
 
 /// `serviceaccounts/token`.
-pub async fn token(server: &Arc<Inner>, cx: &RequestCx, request_body: Body) -> Result<Response<Body>, Status> {
+pub async fn token(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_body: Body) -> Result<Response<Body>, Status> {
     let accept = cx.accept_plain()?;
     let opts = WriteOptions::parse(cx, Kind::Create)?;
     let bytes = body::read(request_body).await?;
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
-    let request = codec::decode(cx, &bytes, &gvk, opts.validation)?;
+    let mut request = codec::decode(cx, &bytes, &gvk, opts.validation)?;
+    super::admit(server, cx, entry, &opts, &mut request).await?;
     let mut warnings = Vec::new();
     let answer = server
         .issuer

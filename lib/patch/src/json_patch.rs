@@ -19,13 +19,22 @@ pub fn apply(doc: &Value, patch: &Value) -> Result<Value, Status> {
         let n = ops.len();
         return Err(Status::too_large(format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {n}")));
     }
+    if ops.iter().any(|op| !op.is_object()) {
+        return Err(Status::bad_request("json: cannot unmarshal value into Go value of type jsonpatch.Operation"));
+    }
+    apply_operations(doc, ops).map_err(|_| does_not_apply())
+}
+
+/// `doc` after the operations; `Err` says which one does not apply and why.
+pub fn apply_operations(doc: &Value, ops: &[Value]) -> Result<Value, String> {
+    if ops.len() > MAX_OPERATIONS {
+        return Err(format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", ops.len()));
+    }
     let mut doc = doc.clone();
     let mut copied = 0;
     for op in ops {
-        let op = op
-            .as_object()
-            .ok_or_else(|| Status::bad_request("json: cannot unmarshal value into Go value of type jsonpatch.Operation"))?;
-        run(&mut doc, op, &mut copied).map_err(|_| does_not_apply())?;
+        let op = op.as_object().ok_or("json: cannot unmarshal value into Go value of type jsonpatch.Operation")?;
+        run(&mut doc, op, &mut copied)?;
     }
     Ok(doc)
 }

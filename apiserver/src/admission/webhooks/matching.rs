@@ -1,0 +1,86 @@
+//! Whether a webhook is asked about a request, and in which version of the resource.
+
+use super::config::Hook;
+use super::versioned;
+use crate::admission::{Attributes, Lister, Operation};
+use crate::resources::Table;
+use machinery::labels::Selector;
+use machinery::{GroupResource, GroupVersionKind, GroupVersionResource, Status, Value, meta};
+
+/// A webhook that is to be asked, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    pub resource: GroupVersionResource,
+    pub kind: GroupVersionKind,
+}
+
+/// The request's own resource if a rule names it; else, unless the policy is `Exact`, another version of it that one names.
+pub fn invocation(hook: &Hook, attrs: &Attributes, table: &Table) -> Option<Invocation> {
+    let named = |gvr: &GroupVersionResource| {
+        hook.rules.iter().any(|r| r.matches(attrs.operation, gvr, &attrs.subresource, &attrs.namespace))
+    };
+    if named(&attrs.gvr) {
+        return Some(Invocation { resource: attrs.gvr.clone(), kind: attrs.gvk.clone() });
+    }
+    if hook.exact {
+        return None;
+    }
+    let others = versioned::equivalents(table, attrs);
+    // Earlier rules first.
+    hook.rules.iter().find_map(|r| {
+        let found = others.iter().find(|(gvr, _)| r.matches(attrs.operation, gvr, &attrs.subresource, &attrs.namespace))?;
+        Some(Invocation { resource: found.0.clone(), kind: found.1.clone() })
+    })
+}
+
+/// Whether the selectors and rules of a webhook fit. Errors of selectors count only where a rule fits.
+pub async fn matches(
+    hook: &Hook,
+    attrs: &Attributes,
+    obj: &Value,
+    table: &Table,
+    cx: &dyn Lister,
+) -> Result<Option<Invocation>, Status> {
+    let namespaces = in_namespaces(hook, attrs, obj, cx).await;
+    if matches!(namespaces, Ok(false)) {
+        return Ok(None);
+    }
+    let objects = hook.objects.as_ref().map(|s| selects(s, obj) || selects(s, attrs.old())).map_err(Status::internal);
+    if matches!(objects, Ok(false)) {
+        return Ok(None);
+    }
+    let Some(invocation) = invocation(hook, attrs, table) else { return Ok(None) };
+    namespaces?;
+    objects?;
+    if hook.conditions {
+        return Err(attrs.forbid(obj, "match conditions of webhooks can't be evaluated by this server"));
+    }
+    Ok(Some(invocation))
+}
+
+fn selects(selector: &Selector, obj: &Value) -> bool {
+    selector.is_everything() || obj.get("metadata").is_some() && selector.matches(meta::labels(obj))
+}
+
+async fn in_namespaces(hook: &Hook, attrs: &Attributes, obj: &Value, cx: &dyn Lister) -> Result<bool, Status> {
+    if attrs.namespace.is_empty() && attrs.gvr.resource != "namespaces" {
+        return Ok(true);
+    }
+    let selector = hook.namespaces.as_ref().map_err(Status::internal)?;
+    if selector.is_everything() {
+        return Ok(true);
+    }
+    let own = attrs.gvr.resource == "namespaces" && attrs.subresource.is_empty();
+    if own && matches!(attrs.operation, Operation::Create | Operation::Update) {
+        return Ok(selector.matches(meta::labels(obj)));
+    }
+    let name = &attrs.namespace;
+    let namespace = match cx.get("", "namespaces", "", name) {
+        Some(n) => n,
+        None => cx
+            .get_live("", "namespaces", "", name)
+            .await?
+            .ok_or_else(|| Status::not_found(&GroupResource::new("", "namespaces"), name))?,
+    };
+    Ok(selector.matches(meta::labels(&namespace)))
+}

@@ -1,0 +1,66 @@
+//! `rules` of a webhook: which operations on which resources (apiserver/pkg/admission/plugin/webhook/predicates/rules). Admission
+//! policies match by the same.
+
+use crate::admission::Operation;
+use machinery::{GroupVersionResource, Value, meta};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    All,
+    Cluster,
+    Namespaced,
+}
+
+/// One rule; in each list `*` is all.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    operations: Vec<String>,
+    groups: Vec<String>,
+    versions: Vec<String>,
+    /// `pods`, `pods/log`, `*/scale`, `pods/*`, `*`, `*/*`.
+    resources: Vec<String>,
+    scope: Scope,
+}
+
+/// The strings of a list.
+pub fn strings(v: &Value, field: &str) -> Vec<String> {
+    meta::list_at(v, &[field]).iter().filter_map(|s| s.as_str().map(str::to_owned)).collect()
+}
+
+impl Rule {
+    pub fn parse(v: &Value) -> Self {
+        Self {
+            operations: strings(v, "operations"),
+            groups: strings(v, "apiGroups"),
+            versions: strings(v, "apiVersions"),
+            resources: strings(v, "resources"),
+            scope: match meta::str_at(v, &["scope"]) {
+                "Cluster" => Scope::Cluster,
+                "Namespaced" => Scope::Namespaced,
+                _ => Scope::All,
+            },
+        }
+    }
+
+    /// `namespace` is empty for objects of the cluster, and of a Namespace its own name.
+    pub fn matches(&self, operation: Operation, gvr: &GroupVersionResource, subresource: &str, namespace: &str) -> bool {
+        let cluster = namespace.is_empty() || gvr.group.is_empty() && gvr.version == "v1" && gvr.resource == "namespaces";
+        let scope = match self.scope {
+            Scope::All => true,
+            Scope::Cluster => cluster,
+            Scope::Namespaced => !cluster,
+        };
+        scope
+            && any(&self.operations, operation.as_str())
+            && any(&self.groups, &gvr.group)
+            && any(&self.versions, &gvr.version)
+            && self.resources.iter().any(|r| {
+                let (r, s) = r.split_once('/').unwrap_or((r, ""));
+                (r == "*" || r == gvr.resource) && (s == "*" || s == subresource)
+            })
+    }
+}
+
+fn any(list: &[String], wanted: &str) -> bool {
+    list.iter().any(|x| x == "*" || x == wanted)
+}
