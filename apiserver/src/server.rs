@@ -38,7 +38,8 @@ pub struct Inner {
     pub kubelet: crate::subresources::kubelet::Connector,
     pub shutdown: CancellationToken,
     pub openapi: crate::openapi::OpenApi,
-    pub webhooks: Arc<crate::webhook::Client>,
+    /// Towards webhooks and aggregated API servers.
+    pub outbound: Arc<crate::outbound::Outbound>,
 }
 
 impl Inner {

@@ -87,8 +87,8 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
     let own = if config.bind_address.is_unspecified() { config.advertise_address } else { config.bind_address };
     let resolver = Resolver::new(objects.clone(), (own.to_string(), config.secure_port));
     let outbound = Arc::new(Outbound::new(Arc::new(resolver)));
-    let client = Arc::new(crate::webhook::Client(outbound));
-    let hooks = webhooks::Shared { source: Arc::default(), client: client.clone(), table: table.clone() };
+    let client = Arc::new(crate::webhook::Client(outbound.clone()));
+    let hooks = webhooks::Shared { source: Arc::default(), client, table: table.clone() };
     let kubelet = Connector::new(&config).map_err(setup("kubelet client"))?;
     let server = Arc::new(Inner {
         allocators: crate::services::Allocators::new(&config),
@@ -107,7 +107,7 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         metrics: crate::metrics::Metrics::default(),
         shutdown: CancellationToken::new(),
         openapi: crate::openapi::OpenApi,
-        webhooks: client,
+        outbound,
         config,
     });
     bootstrap::run(&server).await.map_err(Error::Bootstrap)?;

@@ -262,7 +262,7 @@ async fn configurations_themselves() {
 }
 
 #[tokio::test]
-async fn a_side_effect_forbids_dry_runs() {
+async fn a_dry_run_says_so() {
     let (hooks, server) = (Hooks::start().await, Server::start().await);
     server.register(&hooks, "Mutating", hooks.webhook("/allow", json!({"objectSelector": {"matchLabels": {"x": "y"}}}))).await;
     let mut labelled = map("a");

@@ -35,7 +35,9 @@ fn entry<'a>(table: &'a Table, gvk: &GroupVersionKind) -> Result<&'a Arc<Entry>,
 
 /// An object in another version of its kind.
 pub async fn convert(table: &Table, obj: &Value, to: &GroupVersionKind) -> Result<Value, Status> {
-    let Some(from) = kind_of(obj).filter(|k| k != to) else { return Ok(obj.clone()) };
+    // There is no object, or it is one already.
+    let from = if obj.is_null() { None } else { kind_of(obj) };
+    let Some(from) = from.filter(|k| k != to) else { return Ok(obj.clone()) };
     let stored = convert::to_storage(entry(table, &from)?, obj.clone())?;
     convert::from_storage(entry(table, to)?, stored)
 }
