@@ -39,6 +39,7 @@ pub struct Inner {
     pub shutdown: CancellationToken,
     pub openapi: crate::openapi::OpenApi,
     /// Towards webhooks and aggregated API servers.
+    #[allow(dead_code)]
     pub outbound: Arc<crate::outbound::Outbound>,
 }
 

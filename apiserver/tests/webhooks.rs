@@ -255,10 +255,22 @@ async fn configurations_themselves() {
     let uri = format!("{GROUP}/validatingwebhookconfigurations/test");
     let (code, v, _) = server.call("DELETE", &uri, &Value::Null).await;
     assert_eq!(code, 200, "no webhook keeps its own configuration: {v}");
-    let conditional = hooks.webhook("/deny", json!({"matchConditions": [{"name": "c", "expression": "true"}]}));
-    let configuration = json!({"metadata": {"name": "c"}, "webhooks": [conditional]});
-    let (code, v, _) = server.call("POST", &format!("{GROUP}/validatingwebhookconfigurations"), &configuration).await;
-    assert_eq!((code, v["reason"].as_str()), (501, Some("NotImplemented")), "{v}");
+    let hook = |expression: &str| {
+        let conditional = hooks.webhook("/deny", json!({"matchConditions": [{"name": "c", "expression": expression}]}));
+        json!({"metadata": {"name": "conditional"}, "webhooks": [conditional]})
+    };
+    let uri = format!("{GROUP}/validatingwebhookconfigurations");
+    let (code, v, _) = server.call("POST", &uri, &hook("object.")).await;
+    assert_eq!((code, v["reason"].as_str()), (422, Some("Invalid")), "{v}");
+    assert!(v["message"].as_str().unwrap_or("").contains("webhooks[0].matchConditions[0].expression: Invalid value"), "{v}");
+    let (code, v, _) = server.call("POST", &uri, &hook("object.metadata.name != 'skip-me'")).await;
+    assert_eq!(code, 201, "{v}");
+    let dry = format!("{MAPS}?dryRun=All");
+    // Once the configuration is known, the one is denied and the other is not.
+    while server.call("POST", &dry, &map("a")).await.0 != 403 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.call("POST", &dry, &map("skip-me")).await.0, 201);
 }
 
 #[tokio::test]

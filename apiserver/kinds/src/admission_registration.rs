@@ -145,11 +145,27 @@ fn webhooks(hooks: At, e: &mut ErrorList, mutating: bool) {
         for f in ["namespaceSelector", "objectSelector"] {
             selectors::label_selector(h.get(f), e);
         }
+        match_conditions(h.get("matchConditions"), e);
         if mutating && h.has("reinvocationPolicy") {
             h.get("reinvocationPolicy").one_of(e, &["IfNeeded", "Never"]);
         }
         client_config(h.get("clientConfig"), e);
         versions(h.get("admissionReviewVersions"), e);
+        if !name.is_empty() && names.contains(&name.str()) {
+            name.duplicate(e);
+        }
+        names.push(name.str());
+    }
+}
+
+/// Names and number; the expressions are compiled where they are used.
+fn match_conditions(conditions: At, e: &mut ErrorList) {
+    if conditions.len() > 64 {
+        conditions.too_many(e, 64);
+    }
+    let mut names = Vec::new();
+    for name in conditions.items().map(|c| c.get("name")) {
+        name.need_check(e, machinery::validation::qualified_name);
         if !name.is_empty() && names.contains(&name.str()) {
             name.duplicate(e);
         }

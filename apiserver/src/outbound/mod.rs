@@ -62,10 +62,6 @@ impl Outbound {
         Self { resolver, clients: Mutex::default() }
     }
 
-    pub fn resolver(&self) -> &Resolver {
-        &self.resolver
-    }
-
     fn client(&self, peer: &Peer, trust: &Trust) -> Result<Http, BoxError> {
         let mut clients = self.clients.lock();
         if let Some(i) = clients.iter().position(|((p, t), _)| p == peer && t == trust) {

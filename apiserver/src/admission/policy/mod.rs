@@ -3,6 +3,7 @@
 //! matched against a request ([`matching`]), given their parameters ([`params`]) and evaluated ([`input`], [`validating`],
 //! [`mutating`]). Upstream: apiserver/pkg/admission/plugin/policy.
 
+mod conditions;
 mod definition;
 mod input;
 mod matching;
@@ -11,6 +12,8 @@ mod params;
 #[cfg(test)]
 mod tests;
 mod validating;
+
+pub use conditions::Conditions;
 
 use super::{Attributes, Lister, Operation, Plugin};
 use async_trait::async_trait;

@@ -1,6 +1,7 @@
 //! Webhook configurations as dispatch needs them, kept current by the watch caches.
 
 use super::rules::Rule;
+use crate::admission::policy::Conditions;
 use crate::webhook::{ClientConfig, Error};
 use arc_swap::ArcSwap;
 use machinery::labels::Selector;
@@ -31,7 +32,8 @@ pub struct Hook {
     /// `admissionReviewVersions`.
     pub versions: Vec<String>,
     pub client: Result<ClientConfig, Error>,
-    pub conditions: bool,
+    /// `matchConditions`.
+    pub conditions: Option<Conditions>,
 }
 
 impl Hook {
@@ -56,7 +58,7 @@ impl Hook {
             reinvoke: text("reinvocationPolicy") == "IfNeeded",
             versions: super::rules::strings(v, "admissionReviewVersions"),
             client: ClientConfig::from_value(v.get("clientConfig").unwrap_or(&Value::Null)),
-            conditions: !meta::list_at(v, &["matchConditions"]).is_empty(),
+            conditions: Conditions::compile(meta::list_at(v, &["matchConditions"])),
         }
     }
 }

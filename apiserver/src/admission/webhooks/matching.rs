@@ -52,10 +52,19 @@ pub async fn matches(
     let Some(invocation) = invocation(hook, attrs, table) else { return Ok(None) };
     namespaces?;
     objects?;
-    if hook.conditions {
-        return Err(attrs.forbid(obj, "match conditions of webhooks can't be evaluated by this server"));
+    let Some(conditions) = &hook.conditions else { return Ok(Some(invocation)) };
+    // A connection's options stand for its object.
+    let object = if attrs.operation == Operation::Connect { &attrs.options } else { obj };
+    let object = versioned::convert(table, object, &invocation.kind).await?;
+    match conditions.hold(attrs, &object, cx) {
+        Ok(true) => Ok(Some(invocation)),
+        Ok(false) => Ok(None),
+        Err(why) if hook.fail_open => {
+            tracing::warn!(webhook = hook.name, why, "match conditions failed, and the webhook is not called");
+            Ok(None)
+        }
+        Err(why) => Err(attrs.forbid(obj, why)),
     }
-    Ok(Some(invocation))
 }
 
 fn selects(selector: &Selector, obj: &Value) -> bool {

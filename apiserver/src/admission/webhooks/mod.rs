@@ -14,6 +14,7 @@ mod versioned;
 
 pub use config::Source;
 
+use super::policy::Conditions;
 use super::{Attributes, Lister, Plugin};
 use crate::resources::Table;
 use crate::webhook::Client;
@@ -72,17 +73,28 @@ impl Plugin for Validating {
     }
     async fn validate(&self, attrs: &Attributes, obj: &Value, cx: &dyn Lister) -> Result<(), Status> {
         if exempt(attrs) {
-            return refuse_conditions(obj);
+            return check_conditions(attrs, obj);
         }
         validate::dispatch(&self.0, attrs, obj, cx).await
     }
 }
 
-/// Match conditions narrow a webhook down by CEL, which is not built: ignoring them would call it too often.
-fn refuse_conditions(configuration: &Value) -> Result<(), Status> {
-    let conditions = |h: &Value| !meta::list_at(h, &["matchConditions"]).is_empty();
-    if meta::list_at(configuration, &["webhooks"]).iter().any(conditions) {
-        return Err(Status::new(501, "NotImplemented", "matchConditions of webhooks are not built into this server"));
+/// Match conditions that are written must compile; on updates only where they changed.
+fn check_conditions(attrs: &Attributes, configuration: &Value) -> Result<(), Status> {
+    let known: Vec<&Value> =
+        meta::list_at(attrs.old(), &["webhooks"]).iter().flat_map(|h| meta::list_at(h, &["matchConditions"])).collect();
+    let mut errors = machinery::field::ErrorList::new();
+    for (i, hook) in meta::list_at(configuration, &["webhooks"]).iter().enumerate() {
+        let list = meta::list_at(hook, &["matchConditions"]);
+        if list.iter().all(|c| known.contains(&c)) {
+            continue;
+        }
+        if let Some(conditions) = Conditions::compile(list) {
+            errors.extend(conditions.errors(&machinery::field::Path::new("webhooks").index(i)));
+        }
     }
-    Ok(())
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&attrs.gvk.group, &attrs.gvk.kind, meta::name(configuration), &errors))
 }
