@@ -47,19 +47,20 @@ impl RuntimeConfig {
     }
 }
 
-/// A port of the node that leads to the pod.
+/// A port of the node that leads to the pod. Its names are the convention's; containerd writes them as Go names fields, which
+/// plugins in Go take for the same.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
-    /// 0 or absent: a port of the pod alone. containerd 2 passes those, too.
-    #[serde(default)]
+    #[serde(alias = "HostPort")]
     pub host_port: u16,
+    #[serde(alias = "ContainerPort")]
     pub container_port: u16,
     /// `tcp` if empty.
-    #[serde(default)]
+    #[serde(default, alias = "Protocol")]
     pub protocol: String,
     /// The node's address; empty or 0.0.0.0 for all.
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     pub host_ip: String,
 }
 
@@ -150,6 +151,21 @@ mod tests {
         ] {
             let got = Config::parse(text.as_bytes()).and_then(|c| c.subnet()).map(|s| s.to_string()).map_err(|e| e.code());
             assert_eq!(got, want.map(str::to_owned), "{name}");
+        }
+    }
+
+    #[test]
+    fn port_mappings() {
+        for (name, text) in [
+            ("the convention", r#"{"portMappings":[{"hostPort":80,"containerPort":8080,"protocol":"udp","hostIP":"10.0.0.1"}]}"#),
+            (
+                "as containerd writes",
+                r#"{"portMappings":[{"HostPort":80,"ContainerPort":8080,"Protocol":"udp","HostIP":"10.0.0.1"}]}"#,
+            ),
+        ] {
+            let config: RuntimeConfig = serde_json::from_str(text).expect(name);
+            let m = &config.port_mappings[0];
+            assert_eq!((m.host_port, m.container_port, &*m.protocol, &*m.host_ip), (80, 8080, "udp", "10.0.0.1"), "{name}");
         }
     }
 }
