@@ -164,7 +164,13 @@ impl Cacher {
             At::NotOlderThan(revision) | At::Exactly(revision) => self.reach(revision, Operation::List).await?,
         }
         let exact = if let At::Exactly(revision) = at { Some(revision) } else { None };
-        let Some((index, undo, revision)) = self.as_of(exact, &selection.prefix, &from) else {
+        // What was compacted is gone for everybody, whatever this cache still remembers: pages must end at the same time everywhere.
+        let compacted = match exact {
+            Some(_) => self.store.compacted_revision().await.map_err(|e| from_store(self.resource(), Operation::List, &e))?,
+            None => 0,
+        };
+        let remembered = exact.is_none_or(|r| r >= compacted).then(|| self.as_of(exact, &selection.prefix, &from)).flatten();
+        let Some((index, undo, revision)) = remembered else {
             let continued = !options.continue_token.is_empty();
             return self.list_from_store(&selection, &from, limit, exact.unwrap_or(0), continued).await;
         };

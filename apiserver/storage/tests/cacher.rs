@@ -203,16 +203,18 @@ async fn an_expired_continue_token_offers_to_go_on_with_the_present() {
     let old = f.set("b", &["spec", "nodeName"], "n").await;
     let now = f.delete("c").await;
     f.create("default", "d").await;
-    // A cacher that starts now does not remember, so it asks the store, which has forgotten too.
     f.store.compact(now).await.unwrap();
     let fresh = Cacher::new(f.store.clone(), config("pods"));
     let next = |token: String| ListOptions { continue_token: token, limit: 1, ..ListOptions::default() };
-    let expired = fresh.list(next(first.continue_token)).await.unwrap_err();
-    assert_eq!((expired.code, &*expired.reason), (410, "Expired"));
-    assert!(expired.message.starts_with("The provided continue parameter is too old to display a consistent list result."));
-    let token = expired.metadata["continue"].as_str().unwrap().to_owned();
-    let rest = fresh.list(next(token)).await.unwrap();
-    assert_eq!(names(&rest), ["b"], "from where the first chunk ended, as it is now");
+    // A cacher that starts now asks the store, which has forgotten; one that remembers gives the same answer.
+    for (name, cacher) in [("a new cacher", &fresh), ("one that remembers", &f.pods)] {
+        let expired = cacher.list(next(first.continue_token.clone())).await.unwrap_err();
+        assert_eq!((expired.code, &*expired.reason), (410, "Expired"), "{name}");
+        assert!(expired.message.starts_with("The provided continue parameter is too old to display a consistent list result."));
+        let token = expired.metadata["continue"].as_str().unwrap().to_owned();
+        let rest = cacher.list(next(token)).await.unwrap();
+        assert_eq!(names(&rest), ["b"], "{name}: from where the first chunk ended, as it is now");
+    }
     let exact = ListOptions { version_match: Some(VersionMatch::Exact), ..at(old) };
     let gone = fresh.list(exact).await.unwrap_err();
     assert_eq!((gone.code, &*gone.message), (410, "The resourceVersion for the provided list is too old."));
