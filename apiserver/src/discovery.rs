@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Position of a group and of a version in it, higher first (kube-apiserver's APIService priorities).
-fn priority(group: &str, version: &str) -> (i32, i32) {
+pub fn priority(group: &str, version: &str) -> (i32, i32) {
     let g = match group {
         "" => 18000,
         "apiregistration.k8s.io" => 18000,
@@ -51,6 +51,18 @@ fn priority(group: &str, version: &str) -> (i32, i32) {
     (g, v)
 }
 
+/// A group and version that another server answers for.
+pub struct Remote {
+    pub group: String,
+    pub version: String,
+    /// Of the group and of the version in it, higher first.
+    pub priority: (i64, i64),
+    /// It answers, so `resources` are what it serves now.
+    pub current: bool,
+    /// As in aggregated discovery.
+    pub resources: Vec<Value>,
+}
+
 /// A document in its wire form.
 struct Document {
     bytes: Bytes,
@@ -75,9 +87,24 @@ pub struct Documents {
 
 impl Documents {
     pub fn new(entries: &[Arc<Entry>]) -> Self {
+        Self::with_remote(entries, &[])
+    }
+
+    /// Documents that name what other servers serve, too. They take precedence, as their APIServices do.
+    pub fn with_remote(entries: &[Arc<Entry>], remote: &[Remote]) -> Self {
+        let elsewhere = |g: &str, v: &str| remote.iter().find(|r| r.group == g && r.version == v);
+        // The priorities of another server's group and version are its own.
+        let priority = |g: &str, v: &str| -> (i64, i64) {
+            let (group, version) = priority(g, v);
+            let own = remote.iter().filter(|r| r.group == g).map(|r| r.priority.0).max();
+            (own.unwrap_or(group.into()), elsewhere(g, v).map_or(version.into(), |r| r.priority.1))
+        };
         let mut groups: BTreeMap<String, BTreeMap<String, Vec<&Entry>>> = BTreeMap::new();
         for e in entries {
             groups.entry(e.row.group.to_string()).or_default().entry(e.row.version.to_string()).or_default().push(e);
+        }
+        for r in remote {
+            groups.entry(r.group.clone()).or_default().entry(r.version.clone()).or_default();
         }
         let mut order: Vec<(String, Vec<String>)> = groups
             .iter()
@@ -94,6 +121,11 @@ impl Documents {
         for (group, versions) in &order {
             let mut aggregated = Vec::new();
             for version in versions {
+                if let Some(r) = elsewhere(group, version) {
+                    let freshness = if r.current { "Current" } else { "Stale" };
+                    aggregated.push(json!({"version": version, "freshness": freshness, "resources": r.resources}));
+                    continue;
+                }
                 let mut entries = groups[group][version].clone();
                 entries.sort_by(|a, b| a.row.resource.cmp(&b.row.resource));
                 let gv = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };

@@ -4,6 +4,7 @@
 //! or from a component of the same process ([`transport`]).
 
 pub mod admission;
+mod aggregation;
 mod bootstrap;
 pub mod config;
 mod context;

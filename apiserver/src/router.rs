@@ -5,7 +5,7 @@ use crate::http::body::Body;
 use crate::http::{Format, negotiate, respond, websocket};
 use crate::resources::Entry;
 use crate::server::Inner;
-use crate::{registry, subresources, version};
+use crate::{aggregation, registry, subresources, version};
 use http::{Method, Response, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use machinery::{Status, json};
@@ -18,6 +18,10 @@ pub async fn route(
     request_body: Body,
     upgrade: Option<OnUpgrade>,
 ) -> Result<Response<Body>, Status> {
+    let path = cx.info.path.as_str();
+    if let Some(backend) = server.aggregation.backend_of(path.strip_prefix("/openapi/v3").unwrap_or(path)) {
+        return Ok(aggregation::proxy::serve(server, cx, &backend, uri, request_body, upgrade).await);
+    }
     if !cx.info.is_resource {
         return Ok(document(server, cx).await);
     }
@@ -73,7 +77,6 @@ pub async fn route(
 fn refuse_unbuilt(entry: &Entry, verb: &str) -> Result<(), Status> {
     let what = match (&*entry.row.group, &*entry.row.resource) {
         ("apiextensions.k8s.io", _) => "custom resources are",
-        ("apiregistration.k8s.io", _) => "aggregation of other API servers is",
         _ => return Ok(()),
     };
     if matches!(verb, "create" | "update" | "patch") {
@@ -113,7 +116,9 @@ async fn document(server: &Arc<Inner>, cx: &RequestCx) -> Response<Body> {
     }
     let table = server.table.load_full();
     let host = format!("{}:{}", server.config.advertise_address, server.config.secure_port);
-    if let Some(r) = table.discovery.serve(path, &cx.headers, &cx.query, &host) {
+    let merged = server.aggregation.documents(&table);
+    let discovery = merged.as_deref().unwrap_or(&table.discovery);
+    if let Some(r) = discovery.serve(path, &cx.headers, &cx.query, &host) {
         return r;
     }
     if let Some(r) = server.health.serve(path, &cx.query, &*server.store).await {
@@ -143,7 +148,7 @@ async fn document(server: &Arc<Inner>, cx: &RequestCx) -> Response<Body> {
             let keys = auth::token::jwks(&server.token_keys).to_string();
             respond::response(StatusCode::OK, "application/jwk-set+json", keys)
         }
-        p if p.starts_with("/openapi/") => server.openapi.serve(p, cx).await,
+        p if p.starts_with("/openapi/") => server.openapi.serve(p, cx, server.aggregation.roots()).await,
         "" => json(&json!({"paths": paths(server)})),
         _ => respond::page_not_found(),
     }

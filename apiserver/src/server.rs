@@ -39,8 +39,8 @@ pub struct Inner {
     pub shutdown: CancellationToken,
     pub openapi: crate::openapi::OpenApi,
     /// Towards webhooks and aggregated API servers.
-    #[allow(dead_code)]
     pub outbound: Arc<crate::outbound::Outbound>,
+    pub aggregation: crate::aggregation::Aggregation,
 }
 
 impl Inner {

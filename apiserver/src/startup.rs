@@ -1,6 +1,7 @@
 //! Putting a server together: resources over the store, users, permissions, admission; then what a cluster starts with.
 
 use crate::admission::{Chain, DefaultTolerationSeconds, webhooks};
+use crate::aggregation::{self, Aggregation, availability, register};
 use crate::bootstrap;
 use crate::config::{AuthorizationMode, Config};
 use crate::objects::Objects;
@@ -16,7 +17,8 @@ use auth::rbac::RbacStore;
 use auth::rbac::bootstrap::Policy;
 use auth::token::Issuer;
 use auth::{Authorizer, Tokens};
-use pki::{SigningKey, VerifyingKey};
+use machinery::meta;
+use pki::{Pair, SigningKey, VerifyingKey};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{EventKind, WatchEvent, WatchOptions};
@@ -89,6 +91,7 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
     let outbound = Arc::new(Outbound::new(Arc::new(resolver)));
     let client = Arc::new(crate::webhook::Client(outbound.clone()));
     let hooks = webhooks::Shared { source: Arc::default(), client, table: table.clone() };
+    let aggregation = Aggregation::new(front_proxy(&config)?);
     let kubelet = Connector::new(&config).map_err(setup("kubelet client"))?;
     let server = Arc::new(Inner {
         allocators: crate::services::Allocators::new(&config),
@@ -108,6 +111,7 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         shutdown: CancellationToken::new(),
         openapi: crate::openapi::OpenApi,
         outbound,
+        aggregation,
         config,
     });
     bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
@@ -123,6 +127,7 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         let source = hooks.source.clone();
         feed(&server, "admissionregistration.k8s.io", resource, move |_, name, obj| source.apply(resource, name, obj)).await?;
     }
+    aggregate(&server).await?;
     warm(&server).await?;
     let interval = server.config.etcd_compaction_interval;
     if interval > Duration::ZERO {
@@ -142,6 +147,53 @@ fn admission(config: &Config, webhooks: webhooks::Shared) -> Chain {
     Chain::standard(disabled, DefaultTolerationSeconds::default())
         .with(disabled, Box::new(webhooks::Mutating(webhooks.clone())))
         .with(disabled, Box::new(webhooks::Validating(webhooks)))
+}
+
+/// What the server shows to those whose groups it aggregates.
+fn front_proxy(config: &Config) -> Result<Option<Arc<Pair>>, Error> {
+    let (cert, key) = (config.cert_dir.join("front-proxy-client.crt"), config.cert_dir.join("front-proxy-client.key"));
+    if !cert.exists() {
+        return Ok(None);
+    }
+    Pair::read(&cert, &key).map(|p| Some(Arc::new(p))).map_err(setup(cert.display()))
+}
+
+/// Registers what the server serves itself, and follows the APIServices of others and what they depend on.
+async fn aggregate(server: &Arc<Inner>) -> Result<(), Error> {
+    register::builtin(server).await.map_err(Error::Bootstrap)?;
+    let s = server.clone();
+    feed(server, aggregation::GROUP, "apiservices", move |_, name, obj| s.aggregation.apply(name, obj)).await?;
+    let s = server.clone();
+    feed(server, "", "services", move |ns, name, _| s.aggregation.service_changed(ns, name)).await?;
+    let s = server.clone();
+    let slice = move |ns: &str, _: &str, obj: Option<&machinery::Value>| {
+        let service = obj.map(|o| meta::str_at(o, &["metadata", "labels", "kubernetes.io/service-name"]));
+        if let Some(name) = service {
+            s.aggregation.service_changed(ns, name);
+        }
+    };
+    feed(server, "discovery.k8s.io", "endpointslices", slice).await?;
+    // One change after the other, in their order.
+    let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();
+    let custom = parking_lot::Mutex::new(register::Custom::default());
+    feed(server, "apiextensions.k8s.io", "customresourcedefinitions", move |_, name, obj| {
+        let _ = tx.send(custom.lock().apply(name, obj));
+    })
+    .await?;
+    let s = server.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = s.shutdown.cancelled() => return,
+                next = rx.recv() => match next {
+                    Some((make, remove)) => register::custom(&s, make, remove).await,
+                    None => return,
+                },
+            }
+        }
+    });
+    availability::keep(server.clone());
+    Ok(())
 }
 
 /// Fills the caches that admission reads, so that it never decides on an empty one.

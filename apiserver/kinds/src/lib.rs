@@ -3,6 +3,7 @@
 
 mod admission_registration;
 mod api_extensions;
+mod api_registration;
 mod apps;
 pub mod at;
 mod autoscaling;

@@ -3,8 +3,8 @@
 use crate::names::{self, NameRule};
 use crate::strategy::Strategy;
 use crate::{
-    admission_registration, api_extensions, apps, autoscaling, batch, certificates, core, flow_control, networking, rbac,
-    scheduling, storage,
+    admission_registration, api_extensions, api_registration, apps, autoscaling, batch, certificates, core, flow_control,
+    networking, rbac, scheduling, storage,
 };
 
 /// The strategy of a kind whose schema says everything.
@@ -42,6 +42,7 @@ static KINDS: &[(&str, &str, &dyn Strategy)] = &[
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", &admission_registration::VALIDATING_POLICY_BINDING),
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", &admission_registration::VALIDATING),
     ("apiextensions.k8s.io", "CustomResourceDefinition", &api_extensions::CUSTOM_RESOURCE_DEFINITION),
+    ("apiregistration.k8s.io", "APIService", &api_registration::API_SERVICE),
     ("apps", "ControllerRevision", &apps::controller_revision::CONTROLLER_REVISION),
     ("apps", "DaemonSet", &apps::daemon_set::DAEMON_SET),
     ("apps", "Deployment", &apps::deployment::DEPLOYMENT),

@@ -109,7 +109,7 @@ async fn current(cx: &RequestCx, entry: &Entry) -> Result<Value, Status> {
 }
 
 /// Sets a condition by its type; its transition time changes with its status only.
-fn set_condition(obj: &mut Value, mut condition: Value) {
+pub fn set_condition(obj: &mut Value, mut condition: Value) {
     let conditions = meta::entry(obj, &["status"]).entry("conditions").or_insert_with(|| Value::Array(Vec::new()));
     let Some(list) = conditions.as_array_mut() else { return };
     match list.iter_mut().find(|c| c["type"] == condition["type"]) {
