@@ -49,11 +49,11 @@ lint: ## rustfmt, clippy with warnings as errors, the rules of the repository
 fmt: ## format
 	$(CARGO) fmt --all
 
-bench: ## Skiff beside stock Kubernetes, in turn (SIZE=quick|default|long PARTS=api,scheduler,proxy,node; STOCK_BIN=directory)
+bench: ## Skiff beside stock Kubernetes, in turn (SIZE=quick|default|long PARTS=api,scheduler,proxy,node STOCK_BIN=directory RECORD=1)
 	@hack/deps.sh bench || $(SUDO) hack/deps.sh bench --install
 	$(CARGO) build --release --bin skiff --bin bench
 	@[ -n "$$STOCK_BIN" ] || e2e/conformance/build.sh stock
-	$(SUDO) env "PATH=$$PATH" "STOCK_BIN=$$STOCK_BIN" "ETCD=$$ETCD" "CNI_BIN=$$CNI_BIN" \
+	$(SUDO) env "PATH=$$PATH" "STOCK_BIN=$$STOCK_BIN" "ETCD=$$ETCD" "CNI_BIN=$$CNI_BIN" "RECORD=$(RECORD)" \
 	  hack/bench.sh compare $(if $(SIZE),--size $(SIZE)) $(if $(PARTS),--parts $(PARTS))
 
 bench-alone: ## Skiff alone: starts, idling, pods beside the bare runtime

@@ -4,6 +4,7 @@
 #        bench.sh alone [options, see `bench alone --help`]                                   Skiff beside the bare runtime
 # SKIFF_BINARY and BENCH_BINARY name other binaries than target/release/{skiff,bench}; STOCK_BIN a directory with kube-apiserver and
 # its siblings (else they are built from Go modules: 8 minutes the first time); ETCD another etcd; CNI_BIN another directory of plugins.
+# RECORD=1 puts the tables into SPECIFICATION.md, samples and picture into docs/bench. KEEP=1 leaves logs and state.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -104,3 +105,11 @@ hold $name-s "mount --bind $dir/kubelet /var/lib/kubelet; mount --bind $dir/run 
 # /run/netns is the machine's in both: the network namespaces of the proxies are made there.
 inside "$bench" compare "${options[@]}" --stock "$stock" --etcd "$etcd" --cni "$plugins" --dir "$dir" --prefix $name \
   --stock-holder "${holders[1]}" "$@"
+if [ -n "${RECORD:-}" ]; then
+  mkdir -p docs/bench
+  cp target/bench/compare.json target/bench/compare.svg docs/bench/
+  awk '/<!-- tables of make bench -->/ {print; while ((getline line < "target/bench/compare.md") > 0) print line; print ""; skip = 1}
+       /<!-- end of tables -->/ {skip = 0} !skip || /<!-- end of tables -->/ {if (!/<!-- tables of make bench -->/) print}' \
+    SPECIFICATION.md >"$dir/spec.md"
+  cat "$dir/spec.md" >SPECIFICATION.md
+fi

@@ -3,7 +3,7 @@
 use super::{convert, table};
 use crate::context::RequestCx;
 use crate::http::body::Body;
-use crate::http::{Transform, respond};
+use crate::http::{Format, Transform, respond};
 use crate::resources::Entry;
 use http::{Response, StatusCode};
 use machinery::Status;
@@ -27,6 +27,14 @@ pub fn reply(
     accept: crate::http::Accept,
     object: &Object,
 ) -> Result<Response<Body>, Status> {
+    if accept.transform.is_none()
+        && accept.format == Format::Protobuf
+        && !entry.converts()
+        // What has no protobuf form is answered in JSON below.
+        && let Ok(bytes) = super::protobuf::stored(entry, object)
+    {
+        return Ok(respond::response(code, Format::Protobuf.media_type(), bytes));
+    }
     match accept.transform {
         None if !entry.converts() => Ok(respond::encoded(code, accept, object.bytes().clone())),
         None => Ok(respond::object(code, accept, &convert::from_storage(entry, object.value())?)),

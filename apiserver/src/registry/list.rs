@@ -14,6 +14,14 @@ pub async fn list(cx: &RequestCx, entry: &Entry) -> Result<Response<Body>, Statu
     let list = fetch(cx, entry).await?;
     let list_meta = list_meta(&list);
     let code = StatusCode::OK;
+    if accept.transform.is_none()
+        && accept.format == Format::Protobuf
+        && !entry.converts()
+        // What has no protobuf form is answered in JSON below.
+        && let Ok(bytes) = super::protobuf::list(entry, &list, &list_meta)
+    {
+        return Ok(respond::response(code, Format::Protobuf.media_type(), bytes));
+    }
     Ok(match accept.transform {
         Some(Transform::Table) => respond::object(code, accept, &table::of_list(cx, entry, &list.items, list_meta)?),
         Some(Transform::PartialObjectMetadataList) => {

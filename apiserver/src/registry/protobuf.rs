@@ -1,7 +1,10 @@
 //! Objects in Kubernetes' protobuf form.
 
-use machinery::Value;
+use crate::resources::Entry;
+use bytes::Bytes;
+use machinery::{Value, json};
 use schema::proto::Codec;
+use storage::{List, Object};
 
 /// Encodes an object with the `k8s` magic and envelope.
 pub fn encode(value: &Value) -> Result<Vec<u8>, String> {
@@ -11,4 +14,23 @@ pub fn encode(value: &Value) -> Result<Vec<u8>, String> {
 /// Decodes an object, its kind and version from the envelope.
 pub fn decode(bytes: &[u8]) -> Result<Value, String> {
     Codec::builtin().decode_object(bytes, None).map_err(|e| e.to_string())
+}
+
+/// A stored object without envelope; encoded once for all clients.
+fn message(entry: &Entry, object: &Object) -> Result<Bytes, String> {
+    let codec = Codec::builtin();
+    let kind = codec.kind(&entry.api_version(), &entry.gvk.kind).map_err(|e| e.to_string())?;
+    object.binary(|value| codec.encode(value, kind)).map_err(|e| e.to_string())
+}
+
+/// A stored object that is served in the version it is stored in.
+pub fn stored(entry: &Entry, object: &Object) -> Result<Vec<u8>, String> {
+    Ok(Codec::seal(&entry.api_version(), &entry.gvk.kind, &message(entry, object)?))
+}
+
+/// A list of such objects.
+pub fn list(entry: &Entry, list: &List, list_meta: &Value) -> Result<Vec<u8>, String> {
+    let items = list.items.iter().map(|o| message(entry, o)).collect::<Result<Vec<_>, _>>()?;
+    let head = json!({"kind": &*entry.row.list_kind, "apiVersion": entry.api_version(), "metadata": list_meta});
+    Codec::builtin().encode_list(&head, &items).map_err(|e| e.to_string())
 }

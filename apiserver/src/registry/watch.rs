@@ -53,6 +53,7 @@ pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> R
     let shape = match accept.transform {
         Some(Transform::Table) => Shape::Table { include: table::include(cx)?, headers: true },
         Some(_) => Shape::Partial,
+        None if !entry.converts() && accept.format == Format::Protobuf => Shape::Binary,
         None if entry.converts() || accept.pretty || accept.format == Format::Protobuf => Shape::Tree,
         None => Shape::Shared,
     };
@@ -86,6 +87,8 @@ pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> R
 enum Shape {
     /// The frame that all watchers share.
     Shared,
+    /// The object's protobuf form, which all watchers share.
+    Binary,
     /// Decoded and encoded again: another version.
     Tree,
     Partial,
@@ -158,6 +161,10 @@ impl Stream {
         match event {
             WatchEvent::Object(e) => match &self.shape {
                 Shape::Shared => e.frame().clone(),
+                Shape::Binary => {
+                    let object = super::protobuf::stored(&self.entry, &e.object);
+                    self.framed(e.kind.as_str(), object)
+                }
                 _ => match self.object(&e.object) {
                     Ok(v) => self.line(e.kind.as_str(), &v),
                     Err(s) => self.error(&s),
@@ -184,7 +191,7 @@ impl Stream {
     fn object(&mut self, object: &Object) -> Result<Value, Status> {
         let value = object.value();
         Ok(match &mut self.shape {
-            Shape::Shared | Shape::Tree => convert::from_storage(&self.entry, value)?,
+            Shape::Shared | Shape::Binary | Shape::Tree => convert::from_storage(&self.entry, value)?,
             Shape::Partial => table::partial(&value),
             Shape::Table { include, headers } => {
                 let list_meta = json!({"resourceVersion": object.revision().to_string()});
@@ -204,7 +211,11 @@ impl Stream {
         if !self.protobuf {
             return format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into();
         }
-        match super::protobuf::encode(object) {
+        self.framed(kind, super::protobuf::encode(object))
+    }
+
+    fn framed(&mut self, kind: &str, object: Result<Vec<u8>, String>) -> Bytes {
+        match object {
             Ok(bytes) => schema::proto::Codec::watch_frame(kind, &bytes).into(),
             // No protobuf form: the stream ends, and the client comes back asking for less.
             Err(error) => {

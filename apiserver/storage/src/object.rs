@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use machinery::{Value, meta};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use store::Revision;
 
 /// Names of the selectable fields; shared by all objects of a kind.
@@ -17,6 +17,8 @@ pub struct Object {
     revision: Revision,
     /// JSON as served.
     bytes: Bytes,
+    /// The other encoding, once somebody has asked for it.
+    binary: OnceLock<Bytes>,
     /// Where the resourceVersion was put in, and how long it is with its punctuation.
     splice: (u32, u8),
     /// Length of the store prefix in `key`.
@@ -125,7 +127,18 @@ impl Object {
         bytes.extend_from_slice(&stored[at..]);
         let splice = (u32::try_from(at).ok()?, u8::try_from(text.len()).ok()?);
         let Head { deleting, labels, fields, field_names } = head;
-        Some(Self { key, revision, bytes: bytes.freeze(), splice, prefix, deleting, labels, fields, field_names })
+        Some(Self {
+            key,
+            revision,
+            bytes: bytes.freeze(),
+            binary: OnceLock::new(),
+            splice,
+            prefix,
+            deleting,
+            labels,
+            fields,
+            field_names,
+        })
     }
 
     /// The same content at another revision: what a watcher is told of an object that is gone.
@@ -141,6 +154,7 @@ impl Object {
             key: self.key.clone(),
             revision,
             bytes: bytes.freeze(),
+            binary: OnceLock::new(),
             // A revision has at most 20 digits: the text is at most 41 bytes.
             splice: (self.splice.0, u8::try_from(text.len()).unwrap_or(u8::MAX)),
             prefix: self.prefix,
@@ -178,6 +192,15 @@ impl Object {
     /// The object as clients get it: JSON in its storage version with `metadata.resourceVersion`.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+    /// The object in a second encoding, which `encode` makes the first time; kept with the object, so that lists and watches of all
+    /// clients copy the same bytes.
+    pub fn binary<E>(&self, encode: impl FnOnce(&Value) -> Result<Vec<u8>, E>) -> Result<Bytes, E> {
+        if let Some(made) = self.binary.get() {
+            return Ok(made.clone());
+        }
+        let made = Bytes::from(encode(&self.value())?);
+        Ok(self.binary.get_or_init(|| made).clone())
     }
     /// The object as a tree. Parses anew on each call; selecting and serving don't need it.
     pub fn value(&self) -> Value {

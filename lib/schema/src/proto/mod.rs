@@ -82,6 +82,25 @@ impl Codec {
         Ok(envelope(api_version, kind, &raw))
     }
 
+    /// The same around an object that [`Self::encode`] gave.
+    pub fn seal(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+        envelope(api_version, kind, raw)
+    }
+
+    /// A list of objects that [`Self::encode`] gave; `head` is the list without items. Same bytes as of the whole tree.
+    pub fn encode_list<T: AsRef<[u8]>>(&self, head: &Value, items: &[T]) -> Result<Vec<u8>, ProtoError> {
+        /// Of `items` in every list; `metadata` is 1.
+        const ITEMS: u32 = 2;
+        let text = |key| head.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind) = (text("apiVersion"), text("kind"));
+        let mut raw = self.encode(head, self.kind(api_version, kind)?)?;
+        raw.reserve(items.iter().map(|i| i.as_ref().len() + 6).sum());
+        for item in items {
+            wire::bytes_field(&mut raw, ITEMS, item.as_ref());
+        }
+        Ok(envelope(api_version, kind, &raw))
+    }
+
     /// An enveloped object. `default` is the (apiVersion, kind) of an envelope that names none.
     pub fn decode_object(&self, bytes: &[u8], default: Option<(&str, &str)>) -> Result<Value, ProtoError> {
         decode::object(self, bytes, default, 0)

@@ -126,3 +126,17 @@ proptest! {
         prop_assert_eq!(codec.decode_object(&bytes, None).expect("decodes"), object);
     }
 }
+
+#[test]
+fn a_list_of_encoded_items_is_the_list() {
+    let codec = Codec::builtin();
+    let items: Vec<Value> = vectors().into_iter().map(|(json, _)| json).filter(|v| v["kind"] == "Pod").collect();
+    assert!(!items.is_empty());
+    let pod = codec.kind("v1", "Pod").expect("kind");
+    let encoded: Vec<Vec<u8>> = items.iter().map(|v| codec.encode(v, pod).expect("encodes")).collect();
+    let mut list =
+        serde_json::json!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "7", "continue": "x"}});
+    let joined = codec.encode_list(&list, &encoded).expect("encodes");
+    list["items"] = items.into();
+    assert_eq!(joined, codec.encode_object(&list).expect("encodes"));
+}
