@@ -84,7 +84,7 @@ struct Sizes {
     stored: usize,
     lists: usize,
     restarts: usize,
-    /// Nodes and pods.
+    /// Nodes and pods; Skiff's scheduler also runs on the stock API server at one of these sizes.
     scheduler: Vec<(usize, usize)>,
     scheduler_rounds: usize,
     services: Vec<usize>,
@@ -100,13 +100,13 @@ impl Sizes {
     fn of(size: Size) -> Self {
         let default = Self {
             rounds: 3,
-            requests: 1000,
+            requests: 600,
             watchers: 100,
             events: 100,
             stored: 10_000,
-            lists: 3,
+            lists: 2,
             restarts: 1,
-            scheduler: vec![(100, 500), (1000, 500), (5000, 500)],
+            scheduler: vec![(100, 300), (1000, 300), (5000, 300)],
             scheduler_rounds: 2,
             services: vec![10, 1000, 10_000],
             changes: 3,
