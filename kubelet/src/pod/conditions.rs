@@ -250,3 +250,65 @@ fn initialized(pod: &Pod, statuses: &[&ContainerStatus], phase: &str) -> Part {
         m => Part::because(false, "ContainersNotInitialized", m),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::resize::{Progress, Resizing};
+    use serde_json::json;
+    use std::collections::HashMap;
+
+    /// Case, condition before (reason, time), resize, terminal; wanted conditions: type, reason, whether the time is kept.
+    type Case<'a> = (&'a str, Option<(&'a str, &'a str)>, Resizing, bool, &'a [(&'a str, Option<&'a str>, bool)]);
+
+    #[tokio::test]
+    async fn resizes() {
+        const THEN: &str = "2020-01-01T00:00:00Z";
+        let ctx = crate::testing::context(Default::default());
+        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": []}})).expect("pod");
+        let progress = |reason| Some(Progress { reason, message: String::new(), generation: Some(2) });
+        let deferred = || Resizing { pending: progress("Deferred"), in_progress: None };
+        let cases: [Case<'_>; 6] = [
+            ("none", None, Resizing::default(), false, &[]),
+            ("deferred", None, deferred(), false, &[("PodResizePending", Some("Deferred"), false)]),
+            ("still deferred", Some(("Deferred", THEN)), deferred(), false, &[("PodResizePending", Some("Deferred"), true)]),
+            (
+                "infeasible before",
+                Some(("Infeasible", THEN)),
+                deferred(),
+                false,
+                &[("PodResizePending", Some("Deferred"), false)],
+            ),
+            (
+                "in progress",
+                None,
+                Resizing { pending: None, in_progress: progress("") },
+                false,
+                &[("PodResizeInProgress", None, false)],
+            ),
+            ("the pod is over", None, deferred(), true, &[]),
+        ];
+        for (name, before, resizing, terminal, want) in cases {
+            let old = before.map(|(reason, time)| {
+                json!({"conditions": [{"type": "PodResizePending", "status": "True", "reason": reason, "lastTransitionTime": time}]})
+            });
+            let old: PodStatus = serde_json::from_value(old.unwrap_or(json!({}))).expect("status");
+            let inputs = Inputs {
+                pod: &pod,
+                record: &Default::default(),
+                old: &old,
+                failures: &HashMap::new(),
+                actuated: &HashMap::new(),
+                resizing: &resizing,
+                terminal,
+                evict: None,
+            };
+            let got = all(&ctx, &inputs, &PodStatus::default());
+            let got: Vec<_> = got.iter().filter(|c| c.type_.starts_with("PodResize")).collect();
+            let kept = |c: &PodCondition| c.last_transition_time.as_ref().is_some_and(|t| t.0.to_string() == THEN);
+            let seen: Vec<_> = got.iter().map(|c| (c.type_.as_str(), c.reason.as_deref(), kept(c))).collect();
+            assert_eq!(seen, want, "{name}");
+            assert!(got.iter().all(|c| c.observed_generation == Some(2)), "{name}: generation");
+        }
+    }
+}
