@@ -44,6 +44,14 @@ impl Lister for Inner {
         storage.peek_all(namespace).iter().map(|o| Arc::new(o.value())).collect()
     }
 
+    async fn fill(&self, group: &str, resource: &str) -> Result<(), Status> {
+        if let Some(s) = self.objects.storage(group, resource) {
+            let any = storage::ListOptions { resource_version: "0".into(), limit: 1, ..storage::ListOptions::default() };
+            s.list(any).await?;
+        }
+        Ok(())
+    }
+
     async fn get_live(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Status> {
         ObjectGetter::get(&*self.objects, group, resource, namespace, name).await
     }

@@ -212,12 +212,12 @@ async fn warm(server: &Arc<Inner>) -> Result<(), Error> {
         ("scheduling.k8s.io", "priorityclasses"),
         ("node.k8s.io", "runtimeclasses"),
         ("networking.k8s.io", "ingressclasses"),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
     ] {
-        let entry = server.entry(group, resource).map_err(Error::Bootstrap)?;
-        if let Some(s) = &entry.storage {
-            let any = storage::ListOptions { resource_version: "0".into(), limit: 1, ..storage::ListOptions::default() };
-            s.list(any).await.map_err(Error::Bootstrap)?;
-        }
+        crate::admission::Lister::fill(&**server, group, resource).await.map_err(Error::Bootstrap)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::at::{At, list_mut, set_default};
 use crate::print::{self, AGE, NAME, cells, col, int};
 use crate::rules::Rules;
 use crate::selectors;
-use crate::strategy::Column;
+use crate::strategy::{Column, PrinterRow};
 use machinery::field::ErrorList;
 use machinery::validation::{dns1035_label, fully_qualified_name};
 use machinery::{Value, json, meta};
@@ -285,11 +285,8 @@ pub static VALIDATING_POLICY: Rules = Rules {
     },
     columns: &POLICY_COLUMNS,
     cells: |obj, now| {
-        let kind = meta::at(obj, &["spec", "paramKind"]);
-        let kind =
-            kind.map_or("<unset>".to_owned(), |k| format!("{}/{}", meta::str_at(k, &["apiVersion"]), meta::str_at(k, &["kind"])));
         let n = meta::list_at(obj, &["spec", "validations"]).len();
-        cells([print::name(obj), n.into(), kind.into(), print::age(obj, now)])
+        cells([print::name(obj), n.into(), param_kind(obj).into(), print::age(obj, now)])
     },
     ..Rules::WITH_STATUS
 };
@@ -303,8 +300,20 @@ fn default_constraints(obj: &mut Value, field: &'static str) {
     }
 }
 
+static MUTATING_POLICY_COLUMNS: [Column; 4] = [
+    NAME,
+    int("Mutations", "Mutation indicates the number of mutations rules defined in this configuration"),
+    col("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
+    AGE,
+];
+
 pub static MUTATING_POLICY: Rules = Rules {
     generation: true,
+    columns: &MUTATING_POLICY_COLUMNS,
+    cells: |obj, now| {
+        let n = meta::list_at(obj, &["spec", "mutations"]).len();
+        cells([print::name(obj), n.into(), param_kind(obj).into(), print::age(obj, now)])
+    },
     default: |obj| {
         set_default(obj, &["spec", "failurePolicy"], "Fail");
         default_constraints(obj, "matchConstraints");
@@ -355,6 +364,8 @@ pub static MUTATING_POLICY: Rules = Rules {
 
 pub static MUTATING_POLICY_BINDING: Rules = Rules {
     generation: true,
+    columns: &BINDING_COLUMNS,
+    cells: binding_cells,
     default: |obj| default_constraints(obj, "matchResources"),
     validate: |root, _, e| {
         let s = root.get("spec");
@@ -408,16 +419,25 @@ pub static VALIDATING_POLICY_BINDING: Rules = Rules {
         }
     },
     columns: &BINDING_COLUMNS,
-    cells: |obj, now| {
-        let parameter = meta::at(obj, &["spec", "paramRef"]).map_or_else(
-            || "<unset>".to_owned(),
-            |p| match (meta::str_at(p, &["namespace"]), meta::str_at(p, &["name"])) {
-                (_, "") => selectors::format_selector(crate::at::value_at(p, &["selector"])),
-                ("", name) => format!("*/{name}"),
-                (namespace, name) => format!("{namespace}/{name}"),
-            },
-        );
-        cells([print::name(obj), print::text(obj, &["spec", "policyName"]), parameter.into(), print::age(obj, now)])
-    },
+    cells: binding_cells,
     ..Rules::BASE
 };
+
+/// The `paramKind` of a policy.
+fn param_kind(obj: &Value) -> String {
+    let kind = meta::at(obj, &["spec", "paramKind"]);
+    kind.map_or("<unset>".to_owned(), |k| format!("{}/{}", meta::str_at(k, &["apiVersion"]), meta::str_at(k, &["kind"])))
+}
+
+/// The cells of a binding.
+fn binding_cells(obj: &Value, now: i64) -> PrinterRow {
+    let parameter = meta::at(obj, &["spec", "paramRef"]).map_or_else(
+        || "<unset>".to_owned(),
+        |p| match (meta::str_at(p, &["namespace"]), meta::str_at(p, &["name"])) {
+            (_, "") => selectors::format_selector(crate::at::value_at(p, &["selector"])),
+            ("", name) => format!("*/{name}"),
+            (namespace, name) => format!("{namespace}/{name}"),
+        },
+    );
+    cells([print::name(obj), print::text(obj, &["spec", "policyName"]), parameter.into(), print::age(obj, now)])
+}

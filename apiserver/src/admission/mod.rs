@@ -137,6 +137,10 @@ pub trait Lister: Send + Sync {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>>;
     /// All objects of a namespace from the cache, or of all with `""`.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>>;
+    /// Waits until the cache of a resource is filled: before its first use, where nothing else fills it.
+    async fn fill(&self, _group: &str, _resource: &str) -> Result<(), Status> {
+        Ok(())
+    }
     /// An object from the store itself, for the few decisions that must not rest on a stale cache.
     async fn get_live(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<Arc<Value>>, Status>;
     /// An object that another component is about to make; `None` if it has not come within about a second.

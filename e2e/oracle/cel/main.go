@@ -21,6 +21,8 @@ import (
 type request struct {
 	Expr string         `json:"expr"`
 	Vars map[string]any `json:"vars"`
+	// Rule asks for the estimated cost of a rule instead.
+	Rule string `json:"rule"`
 }
 
 type answer struct {
@@ -29,6 +31,7 @@ type answer struct {
 	Cost    uint64 `json:"cost,omitempty"`
 	Compile string `json:"compile,omitempty"`
 	Error   string `json:"error,omitempty"`
+	MaxCost uint64 `json:"maxCost,omitempty"`
 }
 
 // show prints a value the same way whatever its Go type.
@@ -78,6 +81,14 @@ func main() {
 		var r request
 		if err := json.Unmarshal(in.Bytes(), &r); err != nil {
 			panic(err)
+		}
+		if r.Rule != "" {
+			var a answer
+			a.MaxCost, a.Compile = estimate(base, r.Rule)
+			if err := out.Encode(a); err != nil {
+				panic(err)
+			}
+			continue
 		}
 		opts := []cel.EnvOption{}
 		for name := range r.Vars {

@@ -110,7 +110,7 @@ async fn select(
                     continue;
                 }
             }
-            match params::collect(&policy.object, binding, attrs, cx) {
+            match params::collect(&policy.object, binding, attrs, cx).await {
                 Ok(params) => found.extend(params.into_iter().map(|param| Invocation {
                     policy: policy.clone(),
                     binding: binding.clone(),

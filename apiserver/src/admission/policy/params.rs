@@ -7,7 +7,12 @@ use schema::{Registry, Scope};
 use std::sync::Arc;
 
 /// The parameter objects, each of which the policy is evaluated with; one `None` where it takes none.
-pub fn collect(policy: &Value, binding: &Value, attrs: &Attributes, cx: &dyn Lister) -> Result<Vec<Option<Arc<Value>>>, String> {
+pub async fn collect(
+    policy: &Value,
+    binding: &Value,
+    attrs: &Attributes,
+    cx: &dyn Lister,
+) -> Result<Vec<Option<Arc<Value>>>, String> {
     let (kind, reference) = (meta::at(policy, &["spec", "paramKind"]), meta::at(binding, &["spec", "paramRef"]));
     let (Some(kind), Some(reference)) = (kind, reference) else { return Ok(vec![None]) };
     let (api_version, name) = (meta::str_at(kind, &["apiVersion"]), meta::str_at(kind, &["kind"]));
@@ -24,6 +29,7 @@ pub fn collect(policy: &Value, binding: &Value, attrs: &Attributes, cx: &dyn Lis
     } else if !given.is_empty() {
         return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".into());
     }
+    cx.fill(&gv.group, &row.resource).await.map_err(|e| e.message)?;
     let wanted = meta::str_at(reference, &["name"]);
     let found: Vec<Arc<Value>> = if !wanted.is_empty() {
         cx.get(&gv.group, &row.resource, namespace, wanted).into_iter().collect()
