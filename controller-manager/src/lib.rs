@@ -20,6 +20,7 @@ pub mod job;
 pub mod namespace;
 pub mod node;
 pub mod nodeloadbalancer;
+pub mod policystatus;
 pub mod replicaset;
 pub mod resourcequota;
 pub mod rootca;

@@ -53,6 +53,7 @@ const CONTROLLERS: &[Controller] = controllers![
     "volumeattributesclass-protection-controller" "volumeattributesclass-protection-controller" crate::volume::class_protection::run,
     "ephemeral-volume-controller" "ephemeral-volume-controller" crate::volume::ephemeral::run,
     "local-path-provisioner-controller" "persistent-volume-binder" crate::volume::local_path::run,
+    "validatingadmissionpolicy-status-controller" "validatingadmissionpolicy-status-controller" crate::policystatus::run,
     "serviceaccount-controller" "service-account-controller" crate::serviceaccount::run,
 ];
 
