@@ -8,6 +8,14 @@ use cel::{Budget, List, Val, limits};
 use machinery::{Status, Value, json, meta};
 use schema::Registry;
 
+const PLUGIN: &str = "MutatingAdmissionPolicy";
+
+/// What tells an invocation from others in the second round.
+fn id(invocation: &Invocation) -> String {
+    let param = invocation.param.as_deref().map(|p| format!("{}/{}", meta::namespace(p), meta::name(p)));
+    format!("{}|{}|{}", invocation.policy.name(), meta::name(&invocation.binding), param.unwrap_or_default())
+}
+
 pub async fn dispatch(cache: &Cache, attrs: &Attributes, obj: &mut Value, cx: &dyn Lister) -> Result<(), Status> {
     let (found, faults) = select(Family::Mutating, cache, attrs, obj, cx).await;
     let denied = |policy: &Policy, binding: Option<&Value>, why: &str| match binding {
@@ -21,11 +29,24 @@ pub async fn dispatch(cache: &Cache, attrs: &Attributes, obj: &mut Value, cx: &d
     if !found.is_empty() {
         let namespace = namespace_object(attrs, cx).await?;
         let request = request(attrs);
+        attrs.reinvocation.lock().begin(PLUGIN, obj);
         for invocation in &found {
+            let id = id(invocation);
+            if !attrs.reinvocation.lock().wants(PLUGIN, &id) {
+                continue;
+            }
+            let before = obj.clone();
             let faults = mutate(invocation, attrs, obj, &request, &namespace, cx);
+            if before != *obj {
+                attrs.reinvocation.lock().changed(PLUGIN);
+            }
+            if meta::str_at(&invocation.policy.object, &["spec", "reinvocationPolicy"]) == "IfNeeded" {
+                attrs.reinvocation.lock().invoked(PLUGIN, &id);
+            }
             let faults = faults.into_iter().filter(|_| !invocation.policy.ignores_errors());
             messages.extend(faults.map(|why| (denied(&invocation.policy, Some(&invocation.binding), &why), true)));
         }
+        attrs.reinvocation.lock().end(PLUGIN, obj);
     }
     let Some((message, invalid)) = messages.first().cloned() else { return Ok(()) };
     let mut status = attrs.forbid(obj, "admission request denied by policy");
