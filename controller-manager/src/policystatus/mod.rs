@@ -43,7 +43,8 @@ pub async fn run(ctx: Context) {
                 found => json!({"expressionWarnings": found}),
             };
             let patch = Patch::Merge(json!({"status": {"observedGeneration": generation, "typeChecking": checked}}));
-            ignore_not_found(ctx.client.patch_status::<ValidatingAdmissionPolicy>("", &name, &patch).await)
+            ignore_not_found(ctx.client.patch_status::<ValidatingAdmissionPolicy>("", &name, &patch).await)?;
+            Ok(())
         }
     }))
     .await;

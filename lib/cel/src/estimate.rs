@@ -197,12 +197,16 @@ impl<'p, 'd> Estimator<'p, 'd> {
         }
         let inside = self.entry(&c.range);
         let list = matches!(self.types[c.range.id], Type::List(_));
-        let element = self.decl(&c.range).and_then(|d| match &d.shape {
-            Shape::List(of, _) | Shape::Map(of) => Some(&**of),
-            _ => None,
-        });
+        // Upstream looks the elements of what has no place in the schema up at the schema's root.
+        let (element, key) = match self.decl(&c.range) {
+            Some(DeclType { shape: Shape::List(of, _) | Shape::Map(of), .. }) => (Some(&**of), None),
+            Some(_) => (None, None),
+            None => (Some(self.root), Some(self.root)),
+        };
         let value = Local { decl: element, size: inside.map(|i| i.value), entries: None };
-        let key = Local { decl: None, size: inside.map(|i| i.key), entries: None };
+        // Keys of a map in the schema count nothing.
+        let declared_key = (key.is_none() && !list).then_some(Size::exact(0));
+        let key = Local { decl: key, size: declared_key.or(inside.map(|i| i.key)), entries: None };
         match &c.var2 {
             Some(second) => {
                 self.locals.push((&c.var, key));
@@ -370,13 +374,11 @@ impl<'p, 'd> Estimator<'p, 'd> {
                 }
                 _ => u64::MAX,
             },
-            "distinct" | "sort" => {
-                result = Some(size(0).times(size(0)));
-                made(2.1, size(0).times(size(0)))
-            }
-            "@sortByAssociatedKeys" => {
-                result = Some(size(1).times(size(1)));
-                made(2.1, size(1).times(size(1)))
+            "distinct" | "sort" | "@sortByAssociatedKeys" => {
+                let n = usize::from(name.starts_with('@'));
+                let textual = matches!(of(n), Some(Type::List(t)) if matches!(**t, Type::String | Type::Bytes));
+                result = Some(size(n).times(size(n)));
+                made(if textual && name != "distinct" { 2.0 + TRAVERSE } else { 2.0 }, size(n).times(size(n)))
             }
             "sets.contains" | "sets.intersects" => size(0).times(size(1)).max.saturating_add(1),
             "sets.equivalent" => size(0).times(size(1)).at(2.0).saturating_add(1),

@@ -11,14 +11,15 @@ fn fields(of: Vec<(&str, DeclType)>) -> std::collections::BTreeMap<String, Field
 
 /// As e2e/oracle/cel/estimate.go declares it.
 fn declared() -> DeclType {
-    let text = |max: u64| DeclType::scalar(Type::String).with_max(Some(max));
+    // A character may take four bytes.
+    let text = |max: u64| DeclType::scalar(Type::String).with_max(Some(4 * max));
     let list = |of: DeclType, max: u64| DeclType::list(Arc::new(of), ListKind::Atomic, Some(max));
     DeclType::object(
         "self",
         fields(vec![
             ("s", text(10)),
             // What fits into a request, but for the quotes.
-            ("u", text(limits::MAX_REQUEST_SIZE - 2)),
+            ("u", DeclType::scalar(Type::String).with_max(Some(limits::MAX_REQUEST_SIZE - 2))),
             ("n", DeclType::scalar(Type::Int)),
             ("b", DeclType::scalar(Type::Bool)),
             ("l", list(text(7), 5)),
