@@ -14,5 +14,5 @@ pub const STATIC_ESTIMATED_CRD_COST_LIMIT: u64 = 100_000_000;
 pub const MAX_REQUEST_SIZE: u64 = 3 * 1024 * 1024;
 /// The longest expression, in characters.
 pub const MAX_EXPRESSION: usize = 100_000;
-/// How deep an expression may nest.
-pub const MAX_DEPTH: usize = 250;
+/// How deep an expression may nest; upstream's limit is 250, which takes more stack than a worker thread has.
+pub const MAX_DEPTH: usize = 80;
