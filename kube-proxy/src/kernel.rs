@@ -17,6 +17,8 @@ use std::net::Ipv4Addr;
 /// Our table; no other is touched.
 pub const TABLE: &str = "skiff-proxy";
 const FAMILY: Family = Family::Ip;
+/// The largest transaction in bytes, all Services at a start: 10,000 of them take about 10 MB. Memory is taken as it is used.
+const TRANSACTION: usize = 256 << 20;
 /// Packets whose source is to be rewritten, as upstream marks them.
 const MASQUERADE: u32 = 0x4000;
 
@@ -78,7 +80,11 @@ pub async fn remove() -> Result<()> {
 
 impl Netlink {
     pub fn open() -> Result<Self> {
-        Ok(Self { nft: nl("open netlink", Connection::<Nftables>::new())? })
+        let nft = nl("open netlink", Connection::<Nftables>::new())?;
+        // The default takes the transaction of a few hundred Services.
+        rustix::net::sockopt::set_socket_send_buffer_size_force(nft.socket(), TRANSACTION)
+            .map_err(|e| Error::Io { action: "let netlink take large transactions".into(), source: e.into() })?;
+        Ok(Self { nft })
     }
 }
 

@@ -126,4 +126,14 @@ async fn scenario() {
     change(&mut kernel, None).await;
     kernel.reset(&fixed).await.expect("the table is made anew");
     assert_eq!(ask(&mut old), "a", "a new table drops no established connection");
+
+    // As after a restart in a large cluster: one transaction, far larger than a socket takes by default.
+    let mut many = State::new(fixed.cluster_cidr);
+    let mut ops = Vec::new();
+    for n in 0..5000 {
+        let service = ServicePort { cluster_ip: Some(Ipv4Addr::from(0x0a60_1000 + n)), node_port: 0, ..port(&["10.244.0.5"]) };
+        ops.extend(many.change(&format!("ns/s{n}:"), Some(service)));
+    }
+    kernel.apply(&ops).await.expect("5,000 Services at once");
+    assert_eq!(ask(&mut connect("10.96.35.135:80").expect("the last one answers")), "a");
 }

@@ -5,6 +5,7 @@ use super::load::{Clients, Outcome};
 use super::objects::{self, NAMESPACE};
 use super::servers::{Programs, Server, System};
 use super::table::{Better, Table};
+use super::watch::Watch;
 use super::{Sizes, order};
 use bytes::Bytes;
 use hyper::Method;
@@ -166,36 +167,20 @@ async fn fan_out(table: &mut Table, l: &Loaded, sizes: &Sizes, round: usize) -> 
     for _ in 0..sizes.watchers.div_ceil(20) {
         connections.push(Connection::open(&l.server.endpoint).await?);
     }
-    let mut watchers = tokio::task::JoinSet::new();
-    // From now: a list gives the version to start at.
-    let list: Value = {
-        let body = connections[0].call(&Call::new(Method::GET, format!("{path}?limit=1"))).await?;
-        serde_json::from_slice(&body).map_err(|e| e.to_string())?
-    };
-    let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0").to_owned();
+    let now = Watch::from_now(connections[0].clone(), path).await?.version().to_owned();
     let before = l.server.cpu_seconds();
     let begin = Instant::now();
     let events = sizes.events;
+    let mut watchers = tokio::task::JoinSet::new();
     for n in 0..sizes.watchers {
-        let mut connection = connections[n / 20].clone();
-        let call = Call::new(Method::GET, format!("{path}?watch=true&timeoutSeconds=300&resourceVersion={version}"));
+        let mut watch = Watch::from_version(connections[n / 20].clone(), path, now.clone()).await?;
         let mark = mark.clone().into_bytes();
-        let mut body = connection.send(&call).await?.into_body();
         watchers.spawn(async move {
-            use http_body_util::BodyExt;
-            let (mut line, mut seen) = (Vec::new(), Vec::with_capacity(events));
+            let mut seen = Vec::with_capacity(events);
             while seen.len() < events {
-                let frame = body.frame().await.ok_or("a watch ended")?.map_err(|e| e.to_string())?;
-                let Ok(data) = frame.into_data() else { continue };
-                let now = begin.elapsed();
-                for part in data.split_inclusive(|b| *b == b'\n') {
-                    line.extend_from_slice(part);
-                    if part.ends_with(b"\n") {
-                        if let Some(number) = number_after(&line, &mark) {
-                            seen.push((number, now));
-                        }
-                        line.clear();
-                    }
+                let (line, arrived) = watch.next().await?;
+                if let Some(number) = number_after(&line, &mark) {
+                    seen.push((number, arrived - begin));
                 }
             }
             Ok::<_, String>(seen)

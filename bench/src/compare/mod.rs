@@ -13,6 +13,7 @@ mod scheduler;
 mod servers;
 mod stock;
 mod table;
+mod watch;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};

@@ -152,27 +152,41 @@ impl Proxied {
             (programs.skiff.clone(), args)
         };
         let name = format!("proxy-{}", self.number);
+        self.listen()?;
+        self.proxy = Some(Process::start(dir, &name, &enter, &program, args)?);
+        Ok(())
+    }
+
+    /// Waits until the proxy follows changes. What the kernel tells of the first rules may be more than a listener gets, and `nft`
+    /// says nothing of maps that it did not hear of: each attempt has a new listener, which begins with what there is.
+    async fn caught_up(&mut self, dir: &Path) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        for n in 1.. {
+            if let Ok(outcome) = tokio::time::timeout(Duration::from_secs(3), self.change(dir, n, 250)).await {
+                return outcome.map(drop);
+            }
+            if let Some(p) = &mut self.proxy {
+                p.check()?;
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            self.listen()?;
+            // It reads the tables before it listens, and does not say when it is done.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        Err(format!("{} does not catch up; logs in {}", self.server.system.name(), dir.display()))
+    }
+
+    /// Follows what changes in the kernel's tables.
+    fn listen(&mut self) -> Result<(), String> {
+        let enter = self.namespace.enter();
         let mut monitor = Command::new("nsenter");
         monitor.args(&enter[1..]).args(["nft", "-nn", "monitor"]).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut monitor = monitor.spawn().map_err(|e| format!("nft monitor: {e}"))?;
         let lines = monitor.stdout.take().map(|o| BufReader::with_capacity(1 << 20, o).lines()).ok_or("no output of nft")?;
         self.monitor = Some((monitor, lines));
-        self.proxy = Some(Process::start(dir, &name, &enter, &program, args)?);
         Ok(())
-    }
-
-    /// Waits until the proxy follows changes. What the kernel tells of the first rules may be more than a listener gets, so an
-    /// address that is not heard of is followed by another.
-    async fn caught_up(&mut self, dir: &Path) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut n = 1;
-        loop {
-            match tokio::time::timeout(Duration::from_secs(3), self.change(dir, n, 250)).await {
-                Ok(outcome) => return outcome.map(drop),
-                Err(_) if Instant::now() > deadline => return Err(format!("{} does not catch up", self.server.system.name())),
-                Err(_) => n += 1,
-            }
-        }
     }
 
     /// Gives the first Service an endpoint that never was; the time until the kernel has it.

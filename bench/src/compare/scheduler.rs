@@ -7,6 +7,7 @@ use super::load::Clients;
 use super::objects::{self, NAMESPACE};
 use super::servers::{Programs, Server, System};
 use super::table::{Better, Table};
+use super::watch::Watch;
 use super::{Sizes, order};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -93,35 +94,19 @@ async fn once(
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods");
     let creates = (0..count).map(|n| Call::with(Method::POST, &path, &objects::plain_pod(&format!("basic-{n}"))));
     clients.run(creates.collect(), false).await?;
-    let mut connection = Connection::open(&server.endpoint).await?;
-    let list = connection.call(&Call::new(Method::GET, format!("{path}?limit=1"))).await?;
-    let list: Value = serde_json::from_slice(&list).map_err(|e| e.to_string())?;
-    let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
-    let watch = Call::new(Method::GET, format!("{path}?watch=true&timeoutSeconds=600&resourceVersion={version}"));
-    let mut body = connection.send(&watch).await?.into_body();
+    let mut watch = Watch::from_now(Connection::open(&server.endpoint).await?, &path).await?;
     let mut scheduler = start(programs, dir, server, skiff)?;
     let mut bound: HashSet<String> = HashSet::new();
     let (mut first, mut last) = (None, Instant::now());
     let follow = async {
-        use http_body_util::BodyExt;
-        let mut line = Vec::new();
         while bound.len() < count {
-            let frame = body.frame().await.ok_or("the watch of pods ended")?.map_err(|e| e.to_string())?;
-            let Ok(data) = frame.into_data() else { continue };
-            let now = Instant::now();
-            for part in data.split_inclusive(|b| *b == b'\n') {
-                line.extend_from_slice(part);
-                if !part.ends_with(b"\n") {
-                    continue;
-                }
-                if let Ok(event) = serde_json::from_slice::<Value>(&line)
-                    && event["object"]["spec"]["nodeName"].is_string()
-                    && bound.insert(event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned())
-                {
-                    first.get_or_insert((now, child::cpu_seconds(&[scheduler.pid()])));
-                    last = now;
-                }
-                line.clear();
+            let (line, now) = watch.next().await?;
+            if let Ok(event) = serde_json::from_slice::<Value>(&line)
+                && event["object"]["spec"]["nodeName"].is_string()
+                && bound.insert(event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+            {
+                first.get_or_insert((now, child::cpu_seconds(&[scheduler.pid()])));
+                last = now;
             }
         }
         Ok::<_, String>(())
