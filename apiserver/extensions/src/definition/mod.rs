@@ -1,0 +1,77 @@
+//! CustomResourceDefinitions as objects: defaults, preparation, validation, names, conditions. Upstream:
+//! apiextensions-apiserver/pkg/apis/apiextensions and pkg/registry/customresourcedefinition.
+
+pub mod names;
+mod schemas;
+mod validate;
+
+pub use validate::validate;
+
+use machinery::{Value, json, meta};
+
+/// The finalizer under which a definition's objects are deleted.
+pub const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+/// Versions, as written.
+pub fn versions(crd: &Value) -> &[Value] {
+    meta::list_at(crd, &["spec", "versions"])
+}
+
+/// The name of the version that objects are stored in.
+pub fn storage_version(crd: &Value) -> &str {
+    versions(crd).iter().find(|v| meta::bool_at(v, &["storage"])).map_or("", |v| meta::str_at(v, &["name"]))
+}
+
+/// The storage version joins `status.storedVersions`.
+pub fn note_storage_version(crd: &mut Value) {
+    let storage = storage_version(crd).to_owned();
+    if storage.is_empty() {
+        return;
+    }
+    let mut stored = meta::list_at(crd, &["status", "storedVersions"]).to_vec();
+    if !stored.iter().any(|v| *v == storage.as_str()) {
+        stored.push(storage.into());
+        meta::set(crd, &["status", "storedVersions"], stored.into());
+    }
+}
+
+/// The status of a new definition.
+pub fn initial_status(crd: &mut Value) {
+    meta::set(crd, &["status"], json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": null}));
+    note_storage_version(crd);
+}
+
+/// The condition of a type.
+pub fn condition<'a>(crd: &'a Value, ty: &str) -> Option<&'a Value> {
+    meta::list_at(crd, &["status", "conditions"]).iter().find(|c| meta::str_at(c, &["type"]) == ty)
+}
+
+/// Whether a condition is true.
+pub fn is(crd: &Value, ty: &str) -> bool {
+    condition(crd, ty).is_some_and(|c| meta::str_at(c, &["status"]) == "True")
+}
+
+/// Sets a condition; `now` counts if its status changes. True if it differs from what was there.
+pub fn set_condition(crd: &mut Value, ty: &str, status: &str, reason: &str, message: &str, now: &str) -> bool {
+    let mut new = json!({"type": ty, "status": status, "lastTransitionTime": now, "reason": reason, "message": message});
+    let s = meta::entry(crd, &["status"]);
+    let list = s.entry("conditions").or_insert_with(|| json!([]));
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    let Value::Array(list) = list else { return false };
+    match list.iter_mut().find(|c| meta::str_at(c, &["type"]) == ty) {
+        None => {
+            list.push(new);
+            true
+        }
+        Some(old) => {
+            if meta::str_at(old, &["status"]) == status {
+                new["lastTransitionTime"] = old["lastTransitionTime"].clone();
+            }
+            let changed = *old != new;
+            *old = new;
+            changed
+        }
+    }
+}

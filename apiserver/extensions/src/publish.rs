@@ -1,0 +1,1 @@
+//! What OpenAPI documents say of custom resources.
