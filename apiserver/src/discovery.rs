@@ -109,8 +109,13 @@ impl Documents {
         let mut order: Vec<(String, Vec<String>)> = groups
             .iter()
             .map(|(g, versions)| {
+                let custom = versions.values().flatten().all(|e| e.custom.is_some());
                 let mut versions: Vec<String> = versions.keys().cloned().collect();
-                versions.sort_by_key(|v| std::cmp::Reverse(priority(g, v).1));
+                if custom {
+                    versions.sort_by(|a, b| extensions::definition::compare_versions(a, b));
+                } else {
+                    versions.sort_by_key(|v| std::cmp::Reverse(priority(g, v).1));
+                }
                 (g.clone(), versions)
             })
             .collect();

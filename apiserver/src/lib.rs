@@ -9,6 +9,7 @@ mod bootstrap;
 pub mod config;
 mod context;
 mod discovery;
+mod extensions;
 mod handle;
 mod health;
 pub mod http;

@@ -2,23 +2,45 @@
 //! as a whole, so that resources can come and go (CRDs) while requests are in flight.
 
 use crate::config::Config;
+use crate::extensions::Custom;
 use kinds::Strategy;
 use machinery::{GroupResource, GroupVersionKind, GroupVersionResource};
 use schema::{Resource, Scope, Subresource};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use storage::Cacher;
 use store::Store;
 
+/// The rules of a resource.
+#[derive(Clone)]
+pub enum Rules {
+    Builtin(&'static dyn Strategy),
+    Custom(Arc<Custom>),
+}
+
+impl Deref for Rules {
+    type Target = dyn Strategy;
+    fn deref(&self) -> &(dyn Strategy + 'static) {
+        match self {
+            Self::Builtin(s) => *s,
+            Self::Custom(c) => &**c,
+        }
+    }
+}
+
 /// A served resource.
 pub struct Entry {
     pub row: Resource,
-    pub strategy: &'static dyn Strategy,
+    pub strategy: Rules,
     /// `None`: nothing is kept (reviews, bindings).
     pub storage: Option<Arc<Cacher>>,
     pub gvk: GroupVersionKind,
     /// Kind and version that its objects are stored as; differs from `gvk` for a second version of a kind.
     pub storage_gvk: GroupVersionKind,
+    /// A version of a custom resource.
+    pub custom: Option<Arc<Custom>>,
 }
 
 impl Entry {
@@ -46,7 +68,7 @@ impl Entry {
     }
     /// Objects are stored in another form than the one served here.
     pub fn converts(&self) -> bool {
-        self.gvk != self.storage_gvk
+        self.gvk != self.storage_gvk || self.custom.as_ref().is_some_and(|c| c.family.mixed)
     }
 }
 
@@ -58,6 +80,7 @@ pub struct Table {
     entries: Vec<Arc<Entry>>,
     by_path: HashMap<Path, usize>,
     pub discovery: crate::discovery::Documents,
+    custom_hash: String,
 }
 
 impl Table {
@@ -68,7 +91,23 @@ impl Table {
             .map(|(i, e)| ((e.row.group.clone(), e.row.version.clone(), e.row.resource.clone()), i))
             .collect();
         let discovery = crate::discovery::Documents::new(&entries);
-        Self { entries, by_path, discovery }
+        let mut customs: Vec<String> = entries
+            .iter()
+            .filter_map(|e| Some((e, e.custom.as_ref()?)))
+            .map(|(e, c)| format!("{} {} {}", e.gvk, c.family.uid, c.family.generation))
+            .collect();
+        customs.sort();
+        let custom_hash = if customs.is_empty() {
+            String::new()
+        } else {
+            Sha256::digest(customs.join("\n")).iter().map(|b| format!("{b:02X}")).collect()
+        };
+        Self { entries, by_path, discovery, custom_hash }
+    }
+
+    /// Changes with every custom resource that comes, goes or changes its schema; empty without any.
+    pub fn custom_hash(&self) -> &str {
+        &self.custom_hash
     }
 
     pub fn entries(&self) -> &[Arc<Entry>] {
@@ -120,7 +159,8 @@ pub fn builtin(config: &Config, store: &Arc<dyn Store>) -> Vec<Arc<Entry>> {
                 })
                 .clone()
         });
-        entries.push(Arc::new(Entry { row: row.clone(), strategy, storage, gvk, storage_gvk }));
+        let strategy = Rules::Builtin(strategy);
+        entries.push(Arc::new(Entry { row: row.clone(), strategy, storage, gvk, storage_gvk, custom: None }));
     }
     entries
 }

@@ -56,9 +56,18 @@ pub async fn route(
     if !allowed {
         return Err(respond::generic(405));
     }
-    refuse_unbuilt(entry, verb)?;
     if let Some(what) = deprecated(entry) {
         cx.warn(what);
+    }
+    if let Some(c) = &entry.custom {
+        if let Some(w) = &c.version.deprecation {
+            cx.warn(w.as_str());
+        }
+        if c.terminating && verb == "create" {
+            let mut s = Status::method_not_supported(&entry.gr(), verb);
+            s.message = format!("{verb} not allowed while custom resource definition is terminating");
+            return Err(s);
+        }
     }
     if let Some(r) = subresources::virtual_resource(server, cx, entry, request_body).await? {
         let answer = match r {
@@ -71,22 +80,6 @@ pub async fn route(
         };
     }
     Err(respond::generic(405))
-}
-
-/// Kinds that change what the server does, by parts that are not built: storing them would promise what nobody keeps.
-fn refuse_unbuilt(entry: &Entry, verb: &str) -> Result<(), Status> {
-    let what = match (&*entry.row.group, &*entry.row.resource) {
-        ("apiextensions.k8s.io", _) => "custom resources are",
-        _ => return Ok(()),
-    };
-    if matches!(verb, "create" | "update" | "patch") {
-        return Err(Status::new(
-            501,
-            "NotImplemented",
-            format!("{what} not built into this server: {} can't be written", entry.gr()),
-        ));
-    }
-    Ok(())
 }
 
 /// Upstream's warning for kinds that have a successor.
@@ -148,7 +141,7 @@ async fn document(server: &Arc<Inner>, cx: &RequestCx) -> Response<Body> {
             let keys = auth::token::jwks(&server.token_keys).to_string();
             respond::response(StatusCode::OK, "application/jwk-set+json", keys)
         }
-        p if p.starts_with("/openapi/") => server.openapi.serve(p, cx, server.aggregation.roots()).await,
+        p if p.starts_with("/openapi/") => server.openapi.serve(p, cx, server, server.aggregation.roots()).await,
         "" => json(&json!({"paths": paths(server)})),
         _ => respond::page_not_found(),
     }

@@ -127,6 +127,7 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         let source = hooks.source.clone();
         feed(&server, "admissionregistration.k8s.io", resource, move |_, name, obj| source.apply(resource, name, obj)).await?;
     }
+    crate::extensions::start(&server).await?;
     aggregate(&server).await?;
     warm(&server).await?;
     let interval = server.config.etcd_compaction_interval;
@@ -223,7 +224,7 @@ async fn warm(server: &Arc<Inner>) -> Result<(), Error> {
 }
 
 /// Tells `apply` of every object of a resource: those there are before this returns, and changes from then on.
-async fn feed(
+pub(crate) async fn feed(
     server: &Arc<Inner>,
     group: &'static str,
     resource: &'static str,

@@ -407,13 +407,6 @@ async fn a_pods_generation_follows_its_spec() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_says_so() {
-    let s = Server::start().await;
-    let (code, v) = s.json("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &json!({})).await;
-    assert_eq!((code, v["reason"].as_str()), (501, Some("NotImplemented")), "{v}");
-}
-
-#[tokio::test]
 async fn an_autoscaler_has_two_versions() {
     let s = Server::start().await;
     let hpa = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50,

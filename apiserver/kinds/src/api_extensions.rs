@@ -1,10 +1,10 @@
-//! CustomResourceDefinition: names, versions, conversion. Schemas are checked where they are compiled.
+//! CustomResourceDefinition: defaults, status, conversion; the rest is the business of the crate `extensions`.
 
+use crate::admission_registration;
 use crate::at::{At, set_default};
 use crate::print::{self, NAME, cells, col};
 use crate::rules::Rules;
 use crate::strategy::Column;
-use crate::{admission_registration, check};
 use machinery::field::ErrorList;
 use machinery::validation::dns1035_label;
 use machinery::{Value, meta};
@@ -23,71 +23,24 @@ pub static CUSTOM_RESOURCE_DEFINITION: Rules = Rules {
             set_default(obj, &["spec", "conversion", "webhook", "clientConfig", "service", "port"], 443);
         }
     },
+    create: |obj, _| extensions::definition::initial_status(obj),
+    update: |obj, _| extensions::definition::note_storage_version(obj),
     validate: |root, old, e| {
         let s = root.get("spec");
         let name = format!("{}.{}", s.at(&["names", "plural"]).str(), s.get("group").str());
         if meta::name(root.v) != name {
             root.at(&["metadata", "name"]).invalid_str(e, "must be spec.names.plural+\".\"+spec.group");
         }
-        spec(s, e);
-        if let Some(old) = old {
-            s.get("scope").immutable(e, crate::at::value_at(old, &["spec", "scope"]));
-            s.at(&["names", "kind"]).immutable(e, crate::at::value_at(old, &["spec", "names", "kind"]));
-        }
+        extensions::definition::validate(root.v, old, e);
+        conversion(s, e);
     },
+    validate_status: |root, _, e| extensions::definition::validate_status(root.v, e),
     columns: &COLUMNS,
     cells: |obj, _| cells([print::name(obj), print::text(obj, &["metadata", "creationTimestamp"])]),
     ..Rules::WITH_STATUS
 };
 
-fn spec(s: At, e: &mut ErrorList) {
-    let group = s.get("group");
-    if group.need(e, "") {
-        group.check(e, check::dns1123_subdomain);
-        if group.str().split('.').count() < 2 {
-            group.invalid(e, "should be a domain with at least one dot");
-        }
-    }
-    s.get("scope").need_one_of(e, &["Cluster", "Namespaced"]);
-    let versions = s.get("versions");
-    let (mut seen, mut stored) = (Vec::new(), 0);
-    for v in versions.items() {
-        let name = v.get("name");
-        name.check(e, dns1035_label);
-        if seen.contains(&name.str()) {
-            e.push(machinery::field::Error::invalid(&versions.path(), versions.v.clone(), "must contain unique version names"));
-        }
-        seen.push(name.str());
-        stored += usize::from(v.get("storage").bool());
-        if v.has("deprecationWarning") && !v.get("deprecated").bool() {
-            v.get("deprecationWarning").invalid(e, "can only be set for deprecated versions");
-        }
-        if !v.at(&["schema", "openAPIV3Schema"]).present() {
-            v.at(&["schema", "openAPIV3Schema"]).required(e, "schemas are required");
-        }
-    }
-    if stored != 1 {
-        versions.invalid(e, "must have exactly one version marked as storage version");
-    }
-    let names = s.get("names");
-    for f in ["plural", "singular"] {
-        names.get(f).need_check(e, dns1035_label);
-    }
-    for f in ["kind", "listKind"] {
-        let at = names.get(f);
-        if at.need(e, "") {
-            let reasons = dns1035_label(&at.str().to_lowercase());
-            if !reasons.is_empty() {
-                at.invalid(e, format!("may have mixed case, but should otherwise match: {}", reasons.join(",")));
-            }
-        }
-    }
-    if !names.get("kind").is_empty() && names.get("kind").str() == names.get("listKind").str() {
-        names.get("listKind").invalid(e, "kind and listKind may not be the same");
-    }
-    for n in ["shortNames", "categories"].iter().flat_map(|l| names.get(l).items()) {
-        n.check(e, dns1035_label);
-    }
+fn conversion(s: At, e: &mut ErrorList) {
     let conversion = s.get("conversion");
     conversion.get("strategy").need_one_of(e, &["None", "Webhook"]);
     let webhook = conversion.get("webhook");
@@ -95,8 +48,29 @@ fn spec(s: At, e: &mut ErrorList) {
         "Webhook" if !webhook.has("clientConfig") => {
             webhook.get("clientConfig").required(e, "required when strategy is set to Webhook");
         }
-        "Webhook" => admission_registration::client_config(webhook.get("clientConfig"), e),
+        "Webhook" => {
+            admission_registration::client_config(webhook.get("clientConfig"), e);
+            review_versions(webhook.get("conversionReviewVersions"), e);
+        }
         "None" if webhook.present() => webhook.forbidden(e, "should not be set when strategy is not set to Webhook"),
         _ => {}
+    }
+}
+
+fn review_versions(list: At, e: &mut ErrorList) {
+    if !list.need(e, "") {
+        return;
+    }
+    let mut seen = Vec::new();
+    for v in list.items() {
+        if seen.contains(&v.str()) {
+            v.invalid(e, "duplicate version");
+            continue;
+        }
+        seen.push(v.str());
+        v.check(e, dns1035_label);
+    }
+    if !seen.iter().any(|v| matches!(*v, "v1" | "v1beta1")) {
+        list.invalid(e, "must include at least one of v1, v1beta1");
     }
 }

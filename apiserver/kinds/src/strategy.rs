@@ -90,12 +90,25 @@ pub trait Strategy: Send + Sync {
         false
     }
     /// Field-selector values beyond `metadata.name` and `metadata.namespace`.
-    fn selectable_fields(&self, _obj: &Value) -> Vec<(&'static str, String)> {
+    fn selectable_fields(&self, _obj: &Value) -> Vec<(&str, String)> {
         Vec::new()
     }
     /// Names of the selectable fields, so that a selector on any other is refused.
     fn selectable_field_names(&self) -> &'static [&'static str] {
         &[]
+    }
+    /// `field` is one of the selectable fields.
+    fn selects(&self, field: &str) -> bool {
+        self.selectable_field_names().contains(&field)
+    }
+    /// `columnDefinitions` of a kind that has columns of its own; [`Self::columns`] by default.
+    fn column_definitions(&self) -> Option<Value> {
+        let own = self.columns();
+        (!own.is_empty()).then(|| crate::table::definitions(own))
+    }
+    /// It has columns of its own.
+    fn has_columns(&self) -> bool {
+        !self.columns().is_empty()
     }
     /// Columns of `kubectl get`; empty means the default `Name`, `Created At`.
     fn columns(&self) -> &'static [Column] {

@@ -35,8 +35,11 @@ pub static DEFAULT_COLUMNS: [Column; 2] = [
 
 /// `columnDefinitions` of a kind.
 pub fn column_definitions(strategy: &dyn Strategy) -> Value {
-    let own = strategy.columns();
-    let columns = if own.is_empty() { &DEFAULT_COLUMNS[..] } else { own };
+    strategy.column_definitions().unwrap_or_else(|| definitions(&DEFAULT_COLUMNS))
+}
+
+/// Columns as a Table defines them.
+pub fn definitions(columns: &[Column]) -> Value {
     columns
         .iter()
         .map(
@@ -47,7 +50,7 @@ pub fn column_definitions(strategy: &dyn Strategy) -> Value {
 
 /// One row: cells, conditions and as much of the object as asked for.
 pub fn row(strategy: &dyn Strategy, obj: &Value, include: IncludeObject, now: i64) -> Value {
-    let (cells, conditions) = if strategy.columns().is_empty() {
+    let (cells, conditions) = if !strategy.has_columns() {
         let created = meta::at(obj, &["metadata", "creationTimestamp"]).cloned().unwrap_or(Value::Null);
         (vec![meta::name(obj).into(), created], Vec::new())
     } else {

@@ -6,7 +6,7 @@ use crate::context::RequestCx;
 use crate::http::body::{self, BodyFormat};
 use crate::resources::Entry;
 use machinery::{GroupVersion, GroupVersionKind, Status, Value};
-use schema::decode::Mode;
+use schema::decode::{Mode, Problem};
 
 const NO_OBJECT: &str = "json: cannot unmarshal into Go value of type struct";
 
@@ -35,6 +35,63 @@ pub fn decode(cx: &RequestCx, bytes: &[u8], gvk: &GroupVersionKind, validation: 
             from_value(cx, &value, gvk, validation)
         }
     }
+}
+
+/// Decodes the body of a create or update of an entry's own kind.
+pub fn decode_object(cx: &RequestCx, bytes: &[u8], entry: &Entry, validation: FieldValidation) -> Result<Value, Status> {
+    let Some(c) = &entry.custom else { return decode(cx, bytes, &entry.gvk, validation) };
+    let no_json = |e: &str| unrecognized(&entry.gvk, &format!("couldn't get version/kind; json parse error: {e}"), bytes);
+    let (value, problems) = match BodyFormat::from_content_type(cx.header("content-type"))? {
+        BodyFormat::Protobuf => return Err(body::unsupported_media_type(&["application/json", "application/yaml"])),
+        BodyFormat::Yaml => (body::parse_yaml(bytes).map_err(|e| no_json(&e))?, Vec::new()),
+        BodyFormat::Json => {
+            body::check_depth(bytes).map_err(|e| no_json(&e))?;
+            let mode = if validation == FieldValidation::Ignore { Mode::Lenient } else { Mode::Strict };
+            schema::decode::parse(bytes, mode).map_err(|e| no_json(&e.to_string()))?
+        }
+    };
+    custom(cx, value, problems, entry, &c.version, validation)
+}
+
+/// Makes a tree an object of an entry's own kind, as if it had come as a body.
+pub fn object_from_value(cx: &RequestCx, value: Value, entry: &Entry, validation: FieldValidation) -> Result<Value, Status> {
+    match &entry.custom {
+        None => from_value(cx, &value, &entry.gvk, validation),
+        Some(c) => custom(cx, value, Vec::new(), entry, &c.version, validation),
+    }
+}
+
+/// A custom resource: of the right version, defaulted, pruned, its metadata in form.
+fn custom(
+    cx: &RequestCx,
+    mut value: Value,
+    mut problems: Vec<Problem>,
+    entry: &Entry,
+    version: &extensions::Version,
+    validation: FieldValidation,
+) -> Result<Value, Status> {
+    let gvk = &entry.gvk;
+    if !value.is_object() {
+        return Err(unrecognized(gvk, NO_OBJECT, value.to_string().as_bytes()));
+    }
+    for (field, name) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
+        if value.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() {
+            let text = value.to_string();
+            return Err(unrecognized(gvk, &format!("Object '{name}' is missing in '{text}'"), text.as_bytes()));
+        }
+    }
+    let found = value["apiVersion"].as_str().unwrap_or_default();
+    let expected = gvk.group_version().to_string();
+    if found != expected {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({found}) does not match the expected API version ({expected})"
+        )));
+    }
+    let decoded =
+        version.coerce(&mut value, false).map_err(|e| cannot_be_handled(&gvk.kind, &gvk.version, gvk, &e.to_string()))?;
+    problems.extend(decoded.unknown.into_iter().map(Problem::Unknown));
+    report(cx, &problems, gvk, validation)?;
+    Ok(value)
 }
 
 /// Makes a tree an object of `gvk`, as if it had come as a body.
@@ -94,16 +151,22 @@ fn typed(cx: &RequestCx, bytes: &[u8], gvk: &GroupVersionKind, validation: Field
     let (mut value, problems) = decoded.map_err(|e| cannot_be_handled(&gvk.kind, &gvk.version, gvk, &e.to_string()))?;
     value["apiVersion"] = gvk.group_version().to_string().into();
     value["kind"] = gvk.kind.clone().into();
+    report(cx, &problems, gvk, validation)?;
+    Ok(value)
+}
+
+/// Fields that are unknown or there twice: an error, warnings, or nothing.
+fn report(cx: &RequestCx, problems: &[Problem], gvk: &GroupVersionKind, validation: FieldValidation) -> Result<(), Status> {
     if !problems.is_empty() {
         match validation {
             FieldValidation::Ignore => {}
             FieldValidation::Warn => problems.iter().for_each(|p| cx.warn(p.to_string())),
             FieldValidation::Strict => {
-                return Err(cannot_be_handled(&gvk.kind, &gvk.version, gvk, &schema::decode::strict_error(&problems)));
+                return Err(cannot_be_handled(&gvk.kind, &gvk.version, gvk, &schema::decode::strict_error(problems)));
             }
         }
     }
-    Ok(value)
+    Ok(())
 }
 
 /// What a mutating webhook made of an object of `gvk`: unknown fields are dropped, the rest is as if decoded from a body.

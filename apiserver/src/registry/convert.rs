@@ -31,18 +31,36 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// A stored object in the served version.
-pub fn from_storage(entry: &Entry, value: Value) -> Result<Value, Status> {
-    match &*entry.gvk.kind {
-        _ if !entry.converts() => Ok(value),
-        "HorizontalPodAutoscaler" => Ok(hpa::to_v1(value)),
-        _ => event(value, &entry.gvk, |(core, new)| (core, new)),
-    }
+pub async fn from_storage(entry: &Entry, value: Value) -> Result<Value, Status> {
+    Ok(all_from_storage(entry, vec![value]).await?.pop().unwrap_or_default())
 }
 
-/// An object of the served version as it is stored.
+/// Stored objects in the served version.
+pub async fn all_from_storage(entry: &Entry, values: Vec<Value>) -> Result<Vec<Value>, Status> {
+    if let Some(c) = &entry.custom {
+        return crate::extensions::convert(&c.family, values, &c.version.api_version()).await;
+    }
+    if !entry.converts() {
+        return Ok(values);
+    }
+    let one = |v| match &*entry.gvk.kind {
+        "HorizontalPodAutoscaler" => Ok(hpa::to_v1(v)),
+        _ => event(v, &entry.gvk, |(core, new)| (core, new)),
+    };
+    values.into_iter().map(one).collect()
+}
+
+/// The version that a custom resource is stored in, just before it is stored: its rules hold for the version it came in.
+pub async fn persist(entry: &Entry, value: Value) -> Result<Value, Status> {
+    let Some(c) = &entry.custom else { return Ok(value) };
+    let to = entry.storage_gvk.group_version().to_string();
+    Ok(crate::extensions::convert(&c.family, vec![value], &to).await?.pop().unwrap_or_default())
+}
+
+/// An object of the served version as the rules of its kind see it: for a built-in kind, as it is stored.
 pub fn to_storage(entry: &Entry, value: Value) -> Result<Value, Status> {
     match &*entry.gvk.kind {
-        _ if !entry.converts() => Ok(value),
+        _ if entry.custom.is_some() || !entry.converts() => Ok(value),
         "HorizontalPodAutoscaler" => Ok(hpa::to_v2(value)),
         _ => event(value, &entry.storage_gvk, |(core, new)| (new, core)),
     }
@@ -50,7 +68,7 @@ pub fn to_storage(entry: &Entry, value: Value) -> Result<Value, Status> {
 
 /// The stored name of a selectable field that has another one in the served version; `None` if that version does not have it.
 pub fn stored_field(entry: &Entry, field: &str) -> Option<String> {
-    if !entry.converts() || entry.gvk.group.is_empty() {
+    if entry.custom.is_some() || !entry.converts() || entry.gvk.group.is_empty() {
         return Some(field.to_owned());
     }
     let (first, rest) = field.split_once('.').map_or((field, String::new()), |(f, r)| (f, format!(".{r}")));

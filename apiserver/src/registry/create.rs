@@ -21,13 +21,13 @@ pub async fn create(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_
     let accept = cx.accept()?;
     let opts = WriteOptions::parse(cx, Kind::Create)?;
     let bytes = body::read(request_body).await?;
-    let mut obj = codec::decode(cx, &bytes, &entry.gvk, opts.validation)?;
+    let mut obj = codec::decode_object(cx, &bytes, entry, opts.validation)?;
     if !entry.converts() {
         codec::default(entry, &mut obj);
     }
     let creation = Creation { server, cx, entry, namespace: cx.info.namespace_of(entry), opts: &opts, tracked: false };
     let written = creation.run(obj).await?;
-    super::update::reply(cx, entry, StatusCode::CREATED, accept, &written)
+    super::update::reply(cx, entry, StatusCode::CREATED, accept, &written).await
 }
 
 /// One object on its way into the store.
@@ -124,6 +124,7 @@ impl Creation<'_> {
         server.check_escalation(&cx.user, entry, &self.namespace, &obj, None).await?;
         let storage = entry.storage.as_ref().ok_or_else(|| Status::method_not_supported(&entry.gr(), "create"))?;
         let name = meta::name(&obj).to_owned();
+        let obj = convert::persist(entry, obj).await?;
         if opts.dry_run {
             return match storage.get(&self.namespace, &name, "").await {
                 Ok(_) => Err(Status::already_exists(&entry.gr(), &name)),

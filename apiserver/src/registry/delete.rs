@@ -58,7 +58,7 @@ pub async fn delete(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_
         }
         return Ok(respond::object(code, crate::http::Accept { transform: None, ..accept }, &respond::success(details)));
     }
-    super::update::reply(cx, entry, code, accept, &Written::Tree(deleted.object))
+    super::update::reply(cx, entry, code, accept, &Written::Tree(deleted.object)).await
 }
 
 /// DeleteOptions of the body or the query.
@@ -204,6 +204,9 @@ fn judge(entry: &Entry, old: &Value, opts: &DeleteOptions) -> (Verdict, Value) {
     if entry.is("", "namespaces") {
         return namespace(obj, opts);
     }
+    if entry.is("apiextensions.k8s.io", "customresourcedefinitions") && meta::deletion_timestamp(&obj).is_none() {
+        return definition(obj);
+    }
     let grace_given = opts.grace_seconds.map(|g| if g < 0 { 1 } else { g });
     let graceful = match before_delete(entry, &mut obj, grace_given) {
         Grace::Pending => return (Verdict::Pending, obj),
@@ -303,6 +306,27 @@ fn set_finalizers(entry: &Entry, obj: &mut Value, opts: &DeleteOptions) {
     } else {
         meta::set(obj, &["metadata", "finalizers"], list.into());
     }
+}
+
+/// A definition's objects are deleted before it: a finalizer holds it.
+fn definition(mut obj: Value) -> (Verdict, Value) {
+    let now = metadata::now();
+    let mut held = meta::finalizers(&obj).to_vec();
+    if !held.iter().any(|f| f == extensions::definition::FINALIZER) {
+        held.push(extensions::definition::FINALIZER.into());
+    }
+    meta::set(&mut obj, &["metadata", "finalizers"], held.into());
+    meta::set(&mut obj, &["metadata", "deletionTimestamp"], now.clone().into());
+    meta::set(&mut obj, &["metadata", "deletionGracePeriodSeconds"], 0.into());
+    extensions::definition::set_condition(
+        &mut obj,
+        "Terminating",
+        "True",
+        "InstanceDeletionPending",
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        &now,
+    );
+    (Verdict::Marked { then_delete: false }, obj)
 }
 
 /// A namespace is emptied by its controller first: `spec.finalizers` hold it (pkg/registry/core/namespace/storage).

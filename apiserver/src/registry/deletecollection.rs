@@ -33,7 +33,7 @@ pub async fn delete_collection(
         deletions.push(Box::pin(one(server, cx, entry, o, &opts)));
     }
     let deleted: Vec<_> = stream::iter(deletions).buffered(WORKERS).try_collect().await?;
-    let items = deleted.into_iter().flatten().map(|v| convert::from_storage(entry, v)).collect::<Result<Vec<_>, _>>()?;
+    let items = convert::all_from_storage(entry, deleted.into_iter().flatten().collect()).await?;
     let v = json!({"kind": &*entry.row.list_kind, "apiVersion": entry.api_version(),
         "metadata": {"resourceVersion": found.revision.to_string()}, "items": items});
     Ok(respond::object(StatusCode::OK, accept, &v))

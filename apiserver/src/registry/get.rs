@@ -16,11 +16,11 @@ pub async fn get(cx: &RequestCx, entry: &Entry) -> Result<Response<Body>, Status
         .get(&cx.info.namespace_of(entry), cx.info.path_name(), cx.query.str("resourceVersion"))
         .await
         .map_err(|s| renamed(s, entry))?;
-    reply(cx, entry, StatusCode::OK, accept, &object)
+    reply(cx, entry, StatusCode::OK, accept, &object).await
 }
 
 /// Answers with a stored object, in the shape and version that the client wants.
-pub fn reply(
+pub async fn reply(
     cx: &RequestCx,
     entry: &Entry,
     code: StatusCode,
@@ -37,8 +37,8 @@ pub fn reply(
     }
     match accept.transform {
         None if !entry.converts() => Ok(respond::encoded(code, accept, object.bytes().clone())),
-        None => Ok(respond::object(code, accept, &convert::from_storage(entry, object.value())?)),
-        Some(Transform::Table) => Ok(respond::object(code, accept, &table::of_one(cx, entry, object)?)),
+        None => Ok(respond::object(code, accept, &convert::from_storage(entry, object.value()).await?)),
+        Some(Transform::Table) => Ok(respond::object(code, accept, &table::of_one(cx, entry, object).await?)),
         Some(Transform::PartialObjectMetadata) => Ok(respond::object(code, accept, &table::partial(&object.value()))),
         Some(Transform::PartialObjectMetadataList) => Err(crate::http::negotiate::not_acceptable(crate::context::OBJECT_FORMATS)),
     }

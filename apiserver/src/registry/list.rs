@@ -23,7 +23,7 @@ pub async fn list(cx: &RequestCx, entry: &Entry) -> Result<Response<Body>, Statu
         return Ok(respond::response(code, Format::Protobuf.media_type(), bytes));
     }
     Ok(match accept.transform {
-        Some(Transform::Table) => respond::object(code, accept, &table::of_list(cx, entry, &list.items, list_meta)?),
+        Some(Transform::Table) => respond::object(code, accept, &table::of_list(cx, entry, &list.items, list_meta).await?),
         Some(Transform::PartialObjectMetadataList) => {
             let items: Vec<Value> = list.items.iter().map(|o| table::partial(&o.value())).collect();
             let v = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list_meta, "items": items});
@@ -36,7 +36,7 @@ pub async fn list(cx: &RequestCx, entry: &Entry) -> Result<Response<Body>, Statu
             respond::response(code, "application/json", join(entry, &list, &list_meta))
         }
         None => {
-            let items = list.items.iter().map(|o| convert::from_storage(entry, o.value())).collect::<Result<Vec<_>, _>>()?;
+            let items = convert::all_from_storage(entry, list.items.iter().map(|o| o.value()).collect()).await?;
             let v =
                 json!({"kind": &*entry.row.list_kind, "apiVersion": entry.api_version(), "metadata": list_meta, "items": items});
             respond::object(code, accept, &v)

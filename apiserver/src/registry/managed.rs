@@ -12,12 +12,15 @@ static STATUS: LazyLock<Set> = LazyLock::new(|| Set::of_fields(&["status"]));
 static NOT_STATUS: LazyLock<Set> = LazyLock::new(|| Set::of_fields(&["spec"]));
 
 /// The type that an entry's objects have.
-pub fn typed_of(entry: &Entry) -> Option<Typed<'static>> {
+pub fn typed_of(entry: &Entry) -> Option<Typed<'_>> {
+    if let Some(c) = &entry.custom {
+        return Some(c.version.typed());
+    }
     let r = Registry::builtin();
     r.typed_kind(&entry.gvk.group, &entry.gvk.version, &entry.gvk.kind)
 }
 
-fn request<'a>(entry: &Entry, subresource: &'a str, api_version: &'a str, opts: &'a WriteOptions) -> Option<Request<'a>> {
+fn request<'a>(entry: &'a Entry, subresource: &'a str, api_version: &'a str, opts: &'a WriteOptions) -> Option<Request<'a>> {
     let reset_fields = match subresource {
         "" if entry.subresource("status").is_some() => Some(&*STATUS),
         "status" => Some(&*NOT_STATUS),

@@ -148,12 +148,15 @@ pub fn keep_system_fields(obj: &mut Value, old: &Value) {
 }
 
 /// Generation of a changed object: one more when anything but metadata and status differs.
-pub fn bump_generation(obj: &mut Value, old: &Value) {
+pub fn bump_generation(obj: &mut Value, old: &Value, with_status: bool) {
     let differs = |key: &str| obj.get(key) != old.get(key);
     let keys = |v: &Value| v.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
     let mut all = keys(obj);
     all.extend(keys(old));
-    if all.iter().any(|k| !matches!(k.as_str(), "metadata" | "status" | "kind" | "apiVersion") && differs(k)) {
+    if all
+        .iter()
+        .any(|k| !matches!(k.as_str(), "metadata" | "kind" | "apiVersion") && (with_status || k != "status") && differs(k))
+    {
         let g = meta::i64_at(old, &["metadata", "generation"]).unwrap_or(0);
         meta::set(obj, &["metadata", "generation"], (g + 1).into());
     }

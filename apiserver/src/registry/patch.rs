@@ -47,6 +47,9 @@ pub async fn patch(
     request_body: Body,
 ) -> Result<Response<Body>, Status> {
     let ty = patch_type(cx.header("content-type"))?;
+    if entry.custom.is_some() && ty == PatchType::Strategic {
+        return Err(body::unsupported_media_type(&[ACCEPTED[0], ACCEPTED[1], ACCEPTED[3]]));
+    }
     let accept = cx.accept()?;
     let bytes = body::read(request_body).await?;
     let opts = WriteOptions::parse(cx, if ty == PatchType::Apply { Kind::Apply } else { Kind::Patch })?;
@@ -57,7 +60,7 @@ pub async fn patch(
     let change = |live: Option<&Value>| change(&target, ty, &parsed, live);
     let create_missing = ty == PatchType::Apply && subresource.is_empty();
     let (written, created) = update(&target, &Preconditions::default(), create_missing, &change).await?;
-    reply(cx, entry, if created { StatusCode::CREATED } else { StatusCode::OK }, accept, &written)
+    reply(cx, entry, if created { StatusCode::CREATED } else { StatusCode::OK }, accept, &written).await
 }
 
 fn parse(ty: PatchType, bytes: &[u8]) -> Result<Value, Status> {
@@ -95,7 +98,8 @@ fn change(t: &Target<'_>, ty: PatchType, parsed: &Value, live: Option<&Value>) -
             patch::strategic::apply(live, parsed, typed)?
         }
     };
-    let mut new = codec::from_value(t.cx, &patched, &entry.gvk, t.opts.validation).map_err(|s| invalid_patch(&patched, s))?;
+    let mut new =
+        codec::object_from_value(t.cx, patched.clone(), entry, t.opts.validation).map_err(|s| invalid_patch(&patched, s))?;
     if !entry.converts() {
         codec::default(entry, &mut new);
     }
@@ -112,7 +116,7 @@ fn apply(t: &Target<'_>, config: &Value, live: Option<&Value>) -> Result<Value, 
     metadata::ensure_namespace(&mut config, entry.namespaced(), &t.namespace)?;
     metadata::check_name(&config, &t.name)?;
     let applied = managed::apply(entry, t.subresource, t.opts, live, &config)?;
-    let mut new = codec::from_value(t.cx, &applied, &entry.gvk, FieldValidation::Ignore)?;
+    let mut new = codec::object_from_value(t.cx, applied, entry, FieldValidation::Ignore)?;
     if !entry.converts() {
         codec::default(entry, &mut new);
     }

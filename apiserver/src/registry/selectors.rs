@@ -23,11 +23,10 @@ pub fn selection(cx: &RequestCx, entry: &Entry) -> Result<Selection, Status> {
         Some(stored) => Ok((stored, value.to_owned())),
         None => Err(bad(format!("field label not supported: {field}"))),
     })?;
-    let known = entry.strategy.selectable_field_names();
     for r in field_selector.requirements() {
         let f = r.field.as_str();
-        if f != "metadata.name" && (f != "metadata.namespace" || !entry.namespaced()) && !known.contains(&f) {
-            return Err(bad(if known.is_empty() {
+        if f != "metadata.name" && (f != "metadata.namespace" || !entry.namespaced()) && !entry.strategy.selects(f) {
+            return Err(bad(if entry.custom.is_none() && entry.strategy.selectable_field_names().is_empty() {
                 format!("{f:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
             } else {
                 format!("field label not supported: {f}")

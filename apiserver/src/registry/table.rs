@@ -25,15 +25,20 @@ pub fn include(cx: &RequestCx) -> Result<IncludeObject, Status> {
     })
 }
 
-pub fn of_one(cx: &RequestCx, entry: &Entry, object: &Object) -> Result<Value, Status> {
-    let value = object.value();
+pub async fn of_one(cx: &RequestCx, entry: &Entry, object: &Object) -> Result<Value, Status> {
+    let value = shown(entry, vec![object.value()]).await?.pop().unwrap_or_default();
     let list_meta = json!({"resourceVersion": object.revision().to_string()});
-    Ok(kinds::table::table(entry.strategy, [&value], list_meta, include(cx)?, now(), cx.query.str("noHeaders") != "true"))
+    Ok(kinds::table::table(&*entry.strategy, [&value], list_meta, include(cx)?, now(), cx.query.str("noHeaders") != "true"))
 }
 
-pub fn of_list(cx: &RequestCx, entry: &Entry, items: &[Arc<Object>], list_meta: Value) -> Result<Value, Status> {
-    let values: Vec<Value> = items.iter().map(|o| o.value()).collect();
-    Ok(kinds::table::table(entry.strategy, &values, list_meta, include(cx)?, now(), cx.query.str("noHeaders") != "true"))
+/// Objects as columns see them: a custom resource's are those of the version that was asked for.
+pub async fn shown(entry: &Entry, values: Vec<Value>) -> Result<Vec<Value>, Status> {
+    if entry.custom.is_some() { super::convert::all_from_storage(entry, values).await } else { Ok(values) }
+}
+
+pub async fn of_list(cx: &RequestCx, entry: &Entry, items: &[Arc<Object>], list_meta: Value) -> Result<Value, Status> {
+    let values: Vec<Value> = shown(entry, items.iter().map(|o| o.value()).collect()).await?;
+    Ok(kinds::table::table(&*entry.strategy, &values, list_meta, include(cx)?, now(), cx.query.str("noHeaders") != "true"))
 }
 
 /// `PartialObjectMetadata` of an object.

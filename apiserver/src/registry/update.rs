@@ -40,7 +40,7 @@ impl Written {
 }
 
 /// Answers with the outcome of a write.
-pub fn reply(
+pub async fn reply(
     cx: &RequestCx,
     entry: &Entry,
     code: StatusCode,
@@ -48,13 +48,14 @@ pub fn reply(
     written: &Written,
 ) -> Result<Response<Body>, Status> {
     match (written, accept.transform) {
-        (Written::Object(o), _) => get::reply(cx, entry, code, accept, o),
+        (Written::Object(o), _) => get::reply(cx, entry, code, accept, o).await,
         (Written::Tree(v), Some(Transform::Table)) => {
-            let t = kinds::table::table(entry.strategy, [v], json!({}), table::include(cx)?, table::now(), true);
+            let v = &table::shown(entry, vec![v.clone()]).await?.pop().unwrap_or_default();
+            let t = kinds::table::table(&*entry.strategy, [v], json!({}), table::include(cx)?, table::now(), true);
             Ok(respond::object(code, accept, &t))
         }
         (Written::Tree(v), Some(_)) => Ok(respond::object(code, accept, &table::partial(v))),
-        (Written::Tree(v), None) => Ok(respond::object(code, accept, &convert::from_storage(entry, v.clone())?)),
+        (Written::Tree(v), None) => Ok(respond::object(code, accept, &convert::from_storage(entry, v.clone()).await?)),
     }
 }
 
@@ -95,7 +96,7 @@ pub async fn replace(
     let accept = cx.accept()?;
     let bytes = body::read(request_body).await?;
     let opts = WriteOptions::parse(cx, Kind::Update)?;
-    let mut obj = codec::decode(cx, &bytes, &entry.gvk, opts.validation)?;
+    let mut obj = codec::decode_object(cx, &bytes, entry, opts.validation)?;
     if !entry.converts() {
         codec::default(entry, &mut obj);
     }
@@ -108,7 +109,7 @@ pub async fn replace(
     let create_missing = subresource.is_empty() && entry.strategy.allow_create_on_update();
     let change = |live: Option<&Value>| Ok(managed::track(entry, subresource, &opts, live, obj.clone()));
     let (written, created) = update(&target, &preconditions, create_missing, &change).await?;
-    reply(cx, entry, if created { StatusCode::CREATED } else { StatusCode::OK }, accept, &written)
+    reply(cx, entry, if created { StatusCode::CREATED } else { StatusCode::OK }, accept, &written).await
 }
 
 /// Ends the round of an update early; carried as an error through the storage's retry loop.
@@ -206,7 +207,9 @@ pub async fn update(
 async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Result<(Value, crate::services::Reservation), Status> {
     let Target { server, cx, entry, namespace, name, subresource, opts } = target;
     let gr = entry.gr();
-    let live = convert::from_storage(entry, old.clone())?;
+    let live = convert::from_storage(entry, old.clone()).await?;
+    // The rules of a custom resource hold for the version that is asked for, those of a built-in kind for the stored one.
+    let old = if entry.custom.is_some() { &live } else { old };
     let new = change(Some(&live))?;
     let mut new = convert::to_storage(entry, new)?;
     if entry.converts() {
@@ -253,7 +256,7 @@ async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Resul
         }
     }
     if *subresource == "status" {
-        keep_but_status(&mut new, old);
+        keep_but_status(&mut new, old, entry.custom.is_some());
         entry.strategy.prepare_for_status_update(&kcx, &mut new, old);
     } else {
         if entry.subresource("status").is_some()
@@ -273,7 +276,7 @@ async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Resul
     }
     metadata::keep_system_fields(&mut new, old);
     if entry.strategy.has_generation() && *subresource != "status" {
-        metadata::bump_generation(&mut new, old);
+        metadata::bump_generation(&mut new, old, entry.custom.is_some() && entry.subresource("status").is_none());
     }
     let reserved = if subresource.is_empty() {
         server.allocators.begin(server, entry, &mut new, Some(old), opts.dry_run).await?
@@ -295,11 +298,12 @@ async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Resul
     let validated = server.admission.validate(&attrs, &new, &***server).await;
     attrs.take_warnings().into_iter().for_each(|w| cx.warn(w));
     validated?;
-    Ok((new, reserved))
+    Ok((convert::persist(entry, new).await?, reserved))
 }
 
 /// A status update leaves everything but the status and the metadata that clients own as it was.
-fn keep_but_status(new: &mut Value, old: &Value) {
+/// That of a custom resource leaves all metadata, too.
+fn keep_but_status(new: &mut Value, old: &Value, custom: bool) {
     let mut kept = old.clone();
     let (Some(k), Some(n)) = (kept.as_object_mut(), new.as_object_mut()) else { return };
     match n.remove("status") {
@@ -310,7 +314,20 @@ fn keep_but_status(new: &mut Value, old: &Value) {
             k.remove("status");
         }
     }
-    if let Some(m) = n.remove("metadata") {
+    let metadata = n.remove("metadata");
+    if custom {
+        let fields = metadata.as_ref().and_then(|m| m.get("managedFields")).cloned();
+        let version = metadata.as_ref().and_then(|m| m.get("resourceVersion")).cloned();
+        *new = kept;
+        for (f, v) in [("managedFields", fields), ("resourceVersion", version)] {
+            match v {
+                Some(v) => meta::set(new, &["metadata", f], v),
+                None => _ = meta::remove(new, &["metadata", f]),
+            }
+        }
+        return;
+    }
+    if let Some(m) = metadata {
         k.insert("metadata".into(), m);
     }
     *new = kept;

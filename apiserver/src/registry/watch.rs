@@ -137,9 +137,9 @@ impl Stream {
             () = tokio::time::sleep_until(self.deadline) => return None,
             () = self.shutdown.cancelled() => return None,
         };
-        let first = self.encode(first);
+        let first = self.encode(first).await;
         let mut second = match self.watcher.try_next() {
-            Some(e) if !self.ended => self.encode(e),
+            Some(e) if !self.ended => self.encode(e).await,
             _ => return Some(first),
         };
         let mut out = BytesMut::with_capacity(first.len() + second.len());
@@ -150,14 +150,14 @@ impl Stream {
                 break;
             }
             match self.watcher.try_next() {
-                Some(e) => second = self.encode(e),
+                Some(e) => second = self.encode(e).await,
                 None => break,
             }
         }
         Some(out.freeze())
     }
 
-    fn encode(&mut self, event: WatchEvent) -> Bytes {
+    async fn encode(&mut self, event: WatchEvent) -> Bytes {
         match event {
             WatchEvent::Object(e) => match &self.shape {
                 Shape::Shared => e.frame().clone(),
@@ -165,7 +165,7 @@ impl Stream {
                     let object = super::protobuf::stored(&self.entry, &e.object);
                     self.framed(e.kind.as_str(), object)
                 }
-                _ => match self.object(&e.object) {
+                _ => match self.object(&e.object).await {
                     Ok(v) => self.line(e.kind.as_str(), &v),
                     Err(s) => self.error(&s),
                 },
@@ -188,14 +188,17 @@ impl Stream {
         }
     }
 
-    fn object(&mut self, object: &Object) -> Result<Value, Status> {
-        let value = object.value();
+    async fn object(&mut self, object: &Object) -> Result<Value, Status> {
+        let mut value = object.value();
+        if matches!(self.shape, Shape::Table { .. }) {
+            value = table::shown(&self.entry, vec![value]).await?.pop().unwrap_or_default();
+        }
         Ok(match &mut self.shape {
-            Shape::Shared | Shape::Binary | Shape::Tree => convert::from_storage(&self.entry, value)?,
+            Shape::Shared | Shape::Binary | Shape::Tree => convert::from_storage(&self.entry, value).await?,
             Shape::Partial => table::partial(&value),
             Shape::Table { include, headers } => {
                 let list_meta = json!({"resourceVersion": object.revision().to_string()});
-                let t = kinds::table::table(self.entry.strategy, [&value], list_meta, *include, table::now(), *headers);
+                let t = kinds::table::table(&*self.entry.strategy, [&value], list_meta, *include, table::now(), *headers);
                 *headers = false;
                 t
             }

@@ -89,7 +89,7 @@ async fn component_status(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry) ->
         ("get", name) => items.into_iter().find(|i| meta::name(i) == name).ok_or_else(|| Status::not_found(&entry.gr(), name))?,
         ("list", _) => match accept.transform {
             Some(crate::http::Transform::Table) => {
-                kinds::table::table(entry.strategy, &items, json!({}), crate::registry::include(cx)?, 0, true)
+                kinds::table::table(&*entry.strategy, &items, json!({}), crate::registry::include(cx)?, 0, true)
             }
             _ => json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": items}),
         },

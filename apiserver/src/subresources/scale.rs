@@ -18,7 +18,10 @@ fn gvk() -> GroupVersionKind {
 }
 
 /// The Scale of an object.
-fn scale_of(obj: &Value) -> Result<Value, Status> {
+fn scale_of(entry: &Entry, obj: &Value) -> Result<Value, Status> {
+    if let Some(scale) = entry.custom.as_ref().and_then(|c| c.version.scale.as_ref()) {
+        return custom_scale(scale, entry, obj);
+    }
     let selector = match obj.pointer("/spec/selector") {
         // A ReplicationController selects by plain labels.
         Some(s) if s.get("matchLabels").is_none() && s.get("matchExpressions").is_none() => {
@@ -44,10 +47,50 @@ fn scale_of(obj: &Value) -> Result<Value, Status> {
     Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": m, "spec": spec, "status": status}))
 }
 
+/// An object as its Scale is read from: a custom resource in the version that was asked for.
+async fn shown(entry: &Entry, obj: Value) -> Result<Value, Status> {
+    if entry.custom.is_some() { crate::registry::convert::from_storage(entry, obj).await } else { Ok(obj) }
+}
+
+/// The Scale of a custom resource, by the paths of its definition.
+fn custom_scale(scale: &extensions::Scale, entry: &Entry, obj: &Value) -> Result<Value, Status> {
+    let at = |path: &[String]| path.iter().try_fold(obj, |v, p| v.get(p));
+    let Some(replicas) = at(&scale.spec_replicas) else {
+        let name = scale.spec_replicas.join(".");
+        return Err(Status::internal(format!("the spec replicas field \".{name}\" does not exist")));
+    };
+    let mut m = machinery::Map::new();
+    for f in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(v) = meta::at(obj, &["metadata", f]) {
+            m.insert(f.into(), v.clone());
+        }
+    }
+    let api_version = entry.api_version();
+    let path: Vec<&str> = scale.spec_replicas.iter().map(String::as_str).collect();
+    if let Some(fields) = patch::managed::to_scale(meta::list_at(obj, &["metadata", "managedFields"]), &api_version, &path) {
+        m.insert("managedFields".into(), fields);
+    }
+    let count = |v: Option<&Value>| v.and_then(Value::as_i64).unwrap_or(0);
+    let mut status = json!({"replicas": count(at(&scale.status_replicas))});
+    let selector = scale.selector.as_ref().and_then(|p| at(p)).and_then(Value::as_str).unwrap_or_default();
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    let mut spec = json!({});
+    if count(Some(replicas)) != 0 {
+        spec["replicas"] = replicas.clone();
+    }
+    Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": m, "spec": spec, "status": status}))
+}
+
 pub async fn serve(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_body: Body) -> Result<Response<Body>, Status> {
     let accept = cx.accept_plain()?;
     if cx.info.verb == "get" {
-        return Ok(respond::object(StatusCode::OK, accept, &scale_of(&super::current(cx, entry).await?)?));
+        return Ok(respond::object(
+            StatusCode::OK,
+            accept,
+            &scale_of(entry, &shown(entry, super::current(cx, entry).await?).await?)?,
+        ));
     }
     let bytes = body::read(request_body).await?;
     let content_type = cx.header("content-type").split(';').next().unwrap_or("").trim().to_owned();
@@ -61,18 +104,21 @@ pub async fn serve(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_b
     let target = Target { server, cx, entry, namespace: cx.info.namespace_of(entry), name, subresource: "scale", opts: &opts };
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&entry.gr(), cx.info.path_name()))?;
-        let old = scale_of(live)?;
+        let old = scale_of(entry, live)?;
         let new = new_scale(cx, kind, &content_type, &bytes, &old, &opts)?;
         check(cx, entry, live, &new)?;
         let mut obj = live.clone();
-        meta::set(&mut obj, &["spec", "replicas"], meta::i64_at(&new, &["spec", "replicas"]).unwrap_or(0).into());
+        let custom = entry.custom.as_ref().and_then(|c| c.version.scale.as_ref());
+        let path: Vec<&str> =
+            custom.map_or_else(|| vec!["spec", "replicas"], |s| s.spec_replicas.iter().map(String::as_str).collect());
+        meta::set(&mut obj, &path, meta::i64_at(&new, &["spec", "replicas"]).unwrap_or(0).into());
         if let Some(rv) = meta::at(&new, &["metadata", "resourceVersion"]) {
             meta::set(&mut obj, &["metadata", "resourceVersion"], rv.clone());
         }
         Ok(managed::track(entry, "scale", &opts, Some(live), obj))
     };
     let (written, _) = update(&target, &Preconditions::default(), false, &change).await?;
-    Ok(respond::object(StatusCode::OK, accept, &scale_of(&written.value())?))
+    Ok(respond::object(StatusCode::OK, accept, &scale_of(entry, &shown(entry, written.value()).await?)?))
 }
 
 fn new_scale(

@@ -25,6 +25,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// order.
 pub type FieldsFn = Arc<dyn Fn(&Value) -> Vec<(String, String)> + Send + Sync>;
 
+/// Brings an object as it lies in the store into the form that is served now (custom resources, whose schemas change).
+pub type RefreshFn = Arc<dyn Fn(&mut Value) + Send + Sync>;
+
 /// Time and space that a cacher allows itself.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -60,6 +63,7 @@ pub struct Config {
     /// Directory of the objects in the store, with a slash at the end: `/registry/pods/`.
     pub prefix: String,
     pub fields: FieldsFn,
+    pub refresh: Option<RefreshFn>,
     pub transformer: Arc<dyn Transformer>,
     pub limits: Limits,
 }
@@ -71,6 +75,7 @@ impl Config {
             resource,
             prefix: prefix.into(),
             fields: Arc::new(|_| Vec::new()),
+            refresh: None,
             transformer: Arc::new(crate::Identity),
             limits: Limits::default(),
         }
@@ -100,6 +105,8 @@ pub(crate) struct State {
     pub revision: Revision,
     queued: Option<Arc<AtomicU64>>,
     pub watchers: Vec<WatcherSlot>,
+    /// No watch begins any more: another cacher has taken over.
+    pub retired: bool,
     pub last_watcher: u64,
     field_names: FieldNames,
     /// Heads of objects being written here, so that their events need no parsing.
@@ -139,6 +146,13 @@ impl Cacher {
     pub fn stop(&self) {
         self.stop.cancel();
         self.state.lock().watchers.clear();
+    }
+
+    /// Ends all watchers, and those that begin later; reads and writes go on. Another cacher has taken over the objects.
+    pub fn retire(&self) {
+        let mut state = self.state.lock();
+        state.retired = true;
+        state.watchers.clear();
     }
 
     pub(crate) fn weak(&self) -> Weak<Self> {
@@ -240,7 +254,7 @@ impl Cacher {
 
     /// Reads what lies in the store. `None` (and a log line) if it is no object: nothing of it could be served.
     pub(crate) fn decode(&self, kv: &KeyValue) -> Option<Arc<Object>> {
-        let stored = match self.config.transformer.unseal(&kv.key, kv.value.clone()) {
+        let mut stored = match self.config.transformer.unseal(&kv.key, kv.value.clone()) {
             Ok(stored) => stored,
             Err(error) => {
                 tracing::error!(key = &*kv.key, error, "an object in the store can't be read");
@@ -248,26 +262,42 @@ impl Cacher {
             }
         };
         let written = self.state.lock().written.remove(&kv.key).filter(|(bytes, _)| *bytes == stored);
+        let mut stale = false;
         let head = match written {
             Some((_, head)) => head,
-            None => match serde_json::from_slice(&stored) {
-                Ok(value) => self.head(&value),
+            None => match serde_json::from_slice::<Value>(&stored) {
+                Ok(mut value) => {
+                    if let Some(refresh) = &self.config.refresh {
+                        let before = value.clone();
+                        refresh(&mut value);
+                        stale = value != before;
+                        if stale && let Ok(bytes) = serde_json::to_vec(&value) {
+                            stored = bytes.into();
+                        }
+                    }
+                    self.head(&value)
+                }
                 Err(error) => {
                     tracing::error!(key = &*kv.key, %error, "an object in the store is malformed");
                     return None;
                 }
             },
         };
-        self.object(kv.key.clone(), kv.mod_revision, &stored, head)
+        let object = self.build(kv.key.clone(), kv.mod_revision, &stored, head)?;
+        Some(Arc::new(if stale { object.into_stale() } else { object }))
     }
 
     pub(crate) fn object(&self, key: Arc<str>, revision: Revision, stored: &[u8], head: Head) -> Option<Arc<Object>> {
+        self.build(key, revision, stored, head).map(Arc::new)
+    }
+
+    fn build(&self, key: Arc<str>, revision: Revision, stored: &[u8], head: Head) -> Option<Object> {
         let prefix = u16::try_from(self.config.prefix.len()).ok()?;
         let object = Object::new(key, prefix, revision, stored, head);
         if object.is_none() {
             tracing::error!(revision, "an object in the store has no metadata");
         }
-        object.map(Arc::new)
+        object
     }
 
     pub(crate) fn head(&self, value: &Value) -> Head {
@@ -289,6 +319,10 @@ impl Cacher {
     }
 
     pub(crate) fn add_watcher(&self, state: &mut State, slot: WatcherSlot) {
+        // Dropped, its sender ends the watch.
+        if state.retired {
+            return;
+        }
         if slot.next_bookmark.is_some() {
             self.rearm.notify_one();
         }

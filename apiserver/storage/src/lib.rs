@@ -16,7 +16,7 @@ mod transform;
 mod watch;
 mod write;
 
-pub use cacher::{Cacher, Config, FieldsFn, Limits};
+pub use cacher::{Cacher, Config, FieldsFn, Limits, RefreshFn};
 pub use compact::{COMPACTION_INTERVAL, compact_periodically};
 pub use object::Object;
 pub use options::{

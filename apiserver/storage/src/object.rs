@@ -24,6 +24,8 @@ pub struct Object {
     /// Length of the store prefix in `key`.
     prefix: u16,
     deleting: bool,
+    /// The store holds another form of it, which the next write replaces.
+    stale: bool,
     /// `key NUL value NUL …`, in the order of the object.
     labels: Box<str>,
     /// Values of `field_names`, each followed by NUL.
@@ -135,6 +137,7 @@ impl Object {
             splice,
             prefix,
             deleting,
+            stale: false,
             labels,
             fields,
             field_names,
@@ -159,6 +162,7 @@ impl Object {
             splice: (self.splice.0, u8::try_from(text.len()).unwrap_or(u8::MAX)),
             prefix: self.prefix,
             deleting: self.deleting,
+            stale: self.stale,
             labels: self.labels.clone(),
             fields: self.fields.clone(),
             field_names: self.field_names.clone(),
@@ -171,8 +175,15 @@ impl Object {
         (&self.bytes[..at], &self.bytes[at + usize::from(self.splice.1)..])
     }
 
+    pub(crate) fn into_stale(self) -> Self {
+        Self { stale: true, ..self }
+    }
+
     /// Whether `stored` is this object's stored form.
     pub(crate) fn is_stored_as(&self, stored: &[u8]) -> bool {
+        if self.stale {
+            return false;
+        }
         let (before, after) = self.stored_parts();
         stored.len() == before.len() + after.len() && stored.starts_with(before) && stored.ends_with(after)
     }

@@ -5,7 +5,7 @@ pub mod names;
 mod schemas;
 mod validate;
 
-pub use validate::validate;
+pub use validate::{validate, validate_status};
 
 use machinery::{Value, json, meta};
 
@@ -20,6 +20,30 @@ pub fn versions(crd: &Value) -> &[Value] {
 /// The name of the version that objects are stored in.
 pub fn storage_version(crd: &Value) -> &str {
     versions(crd).iter().find(|v| meta::bool_at(v, &["storage"])).map_or("", |v| meta::str_at(v, &["name"]))
+}
+
+/// Orders versions as discovery lists them: released before beta before alpha, newer before older, then others by name.
+pub fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
+    let rank = |v: &str| -> Option<(u8, u64, u64)> {
+        let digits = |s: &str| s.find(|c: char| !c.is_ascii_digit()).unwrap_or(s.len());
+        let rest = v.strip_prefix('v')?;
+        let n = digits(rest);
+        let major = rest[..n].parse().ok()?;
+        match &rest[n..] {
+            "" => Some((3, major, 0)),
+            tail => {
+                let (stage, minor) =
+                    tail.strip_prefix("beta").map(|m| (2, m)).or_else(|| tail.strip_prefix("alpha").map(|m| (1, m)))?;
+                Some((stage, major, minor.parse().ok()?))
+            }
+        }
+    };
+    match (rank(a), rank(b)) {
+        (Some(x), Some(y)) => y.cmp(&x),
+        (Some(_), None) => std::cmp::Ordering::Less,
+        (None, Some(_)) => std::cmp::Ordering::Greater,
+        (None, None) => a.cmp(b),
+    }
 }
 
 /// The storage version joins `status.storedVersions`.

@@ -48,6 +48,12 @@ pub fn validate(crd: &Value, old: Option<&Value>, e: &mut ErrorList) {
     }
 }
 
+/// Errors of a definition's changed status.
+pub fn validate_status(crd: &Value, e: &mut ErrorList) {
+    let names = crd.pointer("/status/acceptedNames").unwrap_or(&Value::Null);
+    check_names(names, &Path::new("status").child("acceptedNames"), e);
+}
+
 fn group_and_scope(s: &Value, root: &Path, e: &mut ErrorList) {
     let (group, at) = (meta::str_at(s, &["group"]), root.child("group"));
     let reasons = dns1123_subdomain(group);

@@ -131,9 +131,11 @@ impl Walker<'_> {
         let Some(allowed) = &s.enum_values else { return };
         let same = |a: &Value| a == v || matches!((a.as_f64(), v.as_f64()), (Some(a), Some(b)) if a == b);
         if !allowed.iter().any(same) {
-            let names: Vec<String> = allowed.iter().map(|a| a.as_str().map_or_else(|| a.to_string(), str::to_owned)).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            out.push(Error::not_supported(&self.field(), v.clone(), &names));
+            // In the order of the schema.
+            let text = |a: &Value| machinery::quote::quote(&a.as_str().map_or_else(|| a.to_string(), str::to_owned));
+            let names: Vec<String> = allowed.iter().map(text).collect();
+            let detail = format!("supported values: {}", names.join(", "));
+            out.push(Error::new(ErrorType::NotSupported, &self.field(), v.clone(), detail));
         }
     }
 

@@ -39,11 +39,18 @@ pub async fn convert(table: &Table, obj: &Value, to: &GroupVersionKind) -> Resul
     let from = if obj.is_null() { None } else { kind_of(obj) };
     let Some(from) = from.filter(|k| k != to) else { return Ok(obj.clone()) };
     let stored = convert::to_storage(entry(table, &from)?, obj.clone())?;
-    convert::from_storage(entry(table, to)?, stored)
+    convert::from_storage(entry(table, to)?, stored).await
 }
 
 /// What a webhook made of an object, as if it had come as a body: without unknown fields, with defaults.
 pub fn reread(table: &Table, obj: Value, gvk: &GroupVersionKind) -> Result<Value, Status> {
+    if let Ok(e) = entry(table, gvk)
+        && let Some(c) = &e.custom
+    {
+        let mut obj = obj;
+        c.version.coerce(&mut obj, false).map_err(|e| Status::internal(e.to_string()))?;
+        return Ok(obj);
+    }
     let mut obj = codec::reread(obj, gvk)?;
     match entry(table, gvk) {
         Ok(e) if e.converts() => {}
