@@ -16,6 +16,5 @@ mod values;
 mod version;
 
 pub use columns::Column;
-pub use rules::{Compile, NoRules, RuleSet};
 pub use structural::{Additional, Schema};
 pub use version::{Decoded, Scale, Version};

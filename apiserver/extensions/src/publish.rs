@@ -5,9 +5,9 @@ use machinery::{Map, Value, json, meta};
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
-const API_VERSION: &str = "Group and version of the schema that the object follows, such as `apps/v1`.";
+const API_VERSION: &str = "APIVersion defines group and version of the schema that the object follows, such as `apps/v1`.";
 const KIND: &str = "Name of the REST resource that the object represents, in CamelCase.";
-const METADATA: &str = "Standard metadata of an object.";
+const METADATA: &str = "Standard object's metadata.";
 
 /// Where definitions are: OpenAPI v2 or v3.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::columns::Column;
 use crate::jsonpath::JsonPath;
-use crate::rules::{RuleSet, compiler};
+use crate::rules::{self, Rules};
 use crate::structural::Schema;
 use crate::{defaults, embedded, lists, prune, values};
 use machinery::field::{Error, ErrorList, ErrorType, Path};
@@ -49,7 +49,7 @@ pub struct Version {
     pub schema: Schema,
     root: Schema,
     types: CustomTypes,
-    rules: Option<Box<dyn RuleSet>>,
+    rules: Option<Rules>,
     /// `spec.preserveUnknownFields` of old.
     preserve_all: bool,
     /// Reading an object from storage may have to change it.
@@ -70,9 +70,8 @@ impl Version {
         let raw = raw.unwrap_or(&free);
         let schema = Schema::new(raw)?;
         let types = CustomTypes::new(raw).map_err(|e| e.to_string())?;
-        let rules = compiler()
-            .compile(raw, &schema, &Path::new("schema"))
-            .map_err(|e| e.first().map(ToString::to_string).unwrap_or_default())?;
+        let rules =
+            rules::compile(&schema, &Path::new("schema")).map_err(|e| e.first().map(ToString::to_string).unwrap_or_default())?;
         let text = |v: &Value, path: &[&str]| meta::str_at(v, path).to_owned();
         let (group, kind) = (text(crd, &["spec", "group"]), text(crd, &["spec", "names", "kind"]));
         let name = text(version, &["name"]);
@@ -121,11 +120,12 @@ impl Version {
     /// metadata is dropped instead of refused.
     pub fn coerce(&self, v: &mut Value, lenient: bool) -> Result<Decoded, Error> {
         defaults::default(v, &self.schema);
-        let mut unknown = Vec::new();
-        if !self.preserve_all {
-            unknown.extend(prune::prune(v, &self.schema, true));
-        }
-        unknown.extend(embedded::coerce(v, &self.schema, true, lenient)?);
+        let pruned = if self.preserve_all { Vec::new() } else { prune::prune(v, &self.schema, true) };
+        // Those of the object's own metadata come first.
+        let coerced = embedded::coerce(v, &self.schema, true, lenient)?;
+        let (mut unknown, inner): (Vec<_>, Vec<_>) = coerced.into_iter().partition(|p| p.starts_with("metadata."));
+        unknown.extend(pruned);
+        unknown.extend(inner);
         Ok(Decoded { unknown })
     }
 

@@ -242,3 +242,72 @@ fn versions_in_the_order_of_discovery() {
     v.sort_by(|a, b| definition::compare_versions(a, b));
     assert_eq!(v, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "bar", "foo1"]);
 }
+
+#[test]
+fn rules_hold() {
+    let rules = |list: Value| {
+        of_spec(json!({"type": "object", "x-kubernetes-validations": list, "properties": {
+            "min": {"type": "integer"}, "max": {"type": "integer"}, "name": {"type": "string",
+                "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "name is immutable"}]}}}))
+    };
+    let old = object(json!({"min": 1, "max": 2, "name": "a"}));
+    for (name, list, given, want) in [
+        ("holds", json!([{"rule": "self.min <= self.max"}]), json!({"min": 1, "max": 2, "name": "a"}), vec![]),
+        (
+            "the rule is the message",
+            json!([{"rule": "self.min <= self.max"}]),
+            json!({"min": 3, "max": 2, "name": "a"}),
+            vec!["spec: Invalid value: failed rule: self.min <= self.max"],
+        ),
+        (
+            "message, reason and field",
+            json!([{"rule": "self.min <= self.max", "message": "too large", "reason": "FieldValueForbidden", "fieldPath": ".min"}]),
+            json!({"min": 3, "max": 2, "name": "a"}),
+            vec!["spec.min: Forbidden: too large"],
+        ),
+        (
+            "a message that is computed",
+            json!([{"rule": "self.min <= self.max", "messageExpression": "'min is ' + string(self.min)"}]),
+            json!({"min": 3, "max": 2, "name": "a"}),
+            vec!["spec: Invalid value: min is 3"],
+        ),
+        (
+            "a transition",
+            json!([]),
+            json!({"min": 1, "max": 2, "name": "b"}),
+            vec!["spec.name: Invalid value: \"b\": name is immutable"],
+        ),
+        (
+            "an old value that may be missing",
+            json!([{"rule": "oldSelf.hasValue() && self.max >= oldSelf.value().max", "message": "shrinks", "optionalOldSelf": true}]),
+            json!({"min": 1, "max": 1, "name": "a"}),
+            vec!["spec: Invalid value: shrinks"],
+        ),
+        (
+            "what is missing fails the rule",
+            json!([{"rule": "self.min > 0"}]),
+            json!({"max": 1, "name": "a"}),
+            vec!["spec: Invalid value: no such key: min evaluating rule: self.min > 0"],
+        ),
+    ] {
+        let e = rules(list).validate_update(&object(given), &old);
+        assert_eq!(texts(&e), want, "{name}");
+    }
+}
+
+#[test]
+fn rules_that_are_refused() {
+    for (name, rule, want) in [
+        ("no such field", json!({"rule": "self.nope"}), "undefined field 'nope'"),
+        ("no bool", json!({"rule": "self.a"}), "cel expression must evaluate to a bool"),
+        ("no message", json!({"rule": "self.a == 'x'", "messageExpression": "1"}), "messageExpression must evaluate to a string"),
+        ("no reason", json!({"rule": "true", "reason": "Because"}), "Unsupported value: \"Because\""),
+        ("nothing", json!({"rule": " "}), "rule is not specified"),
+    ] {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}},
+            "x-kubernetes-validations": [rule]}}});
+        let mut e = ErrorList::new();
+        definition::validate(&crd(schema), None, &mut e);
+        assert!(e.len() == 1 && e[0].to_string().contains(want), "{name}: {:?}", texts(&e));
+    }
+}

@@ -23,6 +23,7 @@ pub static CUSTOM_RESOURCE_DEFINITION: Rules = Rules {
             set_default(obj, &["spec", "conversion", "webhook", "clientConfig", "service", "port"], 443);
         }
     },
+    unconditional_update: false,
     create: |obj, _| extensions::definition::initial_status(obj),
     update: |obj, _| extensions::definition::note_storage_version(obj),
     validate: |root, old, e| {

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use machinery::{Status, Value};
+use serde_saphyr::DuplicateKeyPolicy;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of requests and responses alike.
@@ -103,9 +104,28 @@ pub fn parse_json(bytes: &[u8]) -> Result<Value, String> {
 
 /// Parses a YAML text (a single document).
 pub fn parse_yaml(bytes: &[u8]) -> Result<Value, String> {
-    let text = std::str::from_utf8(bytes).map_err(|e| format!("error converting YAML to JSON: {e}"))?;
-    let options = serde_saphyr::options! { legacy_octal_numbers: true };
-    serde_saphyr::from_str_with_options(text, options).map_err(|e| format!("error converting YAML to JSON: {e}"))
+    read_yaml(bytes, DuplicateKeyPolicy::Error).map_err(|e| format!("error converting YAML to JSON: {e}"))
+}
+
+/// [`parse_yaml`], where the last of equal keys counts; tells of the first one that is there twice, in the words of Go's parser.
+pub fn parse_yaml_noting(bytes: &[u8]) -> Result<(Value, Option<String>), String> {
+    let fail = |e: serde_saphyr::Error| format!("error converting YAML to JSON: {e}");
+    match read_yaml(bytes, DuplicateKeyPolicy::Error) {
+        Ok(v) => Ok((v, None)),
+        Err(e) => match e.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { key, location } => {
+                let key = machinery::quote::quote(key.as_deref().unwrap_or_default());
+                let told = format!("yaml: unmarshal errors:\n  line {}: key {key} already set in map", location.line());
+                Ok((read_yaml(bytes, DuplicateKeyPolicy::LastWins).map_err(fail)?, Some(told)))
+            }
+            _ => Err(fail(e)),
+        },
+    }
+}
+
+fn read_yaml(bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
+    let options = serde_saphyr::options! { legacy_octal_numbers: true, duplicate_keys: duplicate_keys };
+    serde_saphyr::from_slice_with_options(bytes, options)
 }
 
 /// How deep arrays and objects nest, strings aside.

@@ -53,7 +53,7 @@ pub async fn patch(
     let accept = cx.accept()?;
     let bytes = body::read(request_body).await?;
     let opts = WriteOptions::parse(cx, if ty == PatchType::Apply { Kind::Apply } else { Kind::Patch })?;
-    let parsed = parse(ty, &bytes)?;
+    let parsed = parse(cx, ty, &bytes, opts.validation)?;
     let namespace = cx.info.namespace_of(entry);
     let name = cx.info.path_name().to_owned();
     let target = Target { server, cx, entry, namespace, name, subresource, opts: &opts };
@@ -63,9 +63,16 @@ pub async fn patch(
     reply(cx, entry, if created { StatusCode::CREATED } else { StatusCode::OK }, accept, &written).await
 }
 
-fn parse(ty: PatchType, bytes: &[u8]) -> Result<Value, Status> {
+fn parse(cx: &RequestCx, ty: PatchType, bytes: &[u8], validation: FieldValidation) -> Result<Value, Status> {
     if ty == PatchType::Apply {
-        let v = body::parse_yaml(bytes).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+        let (v, twice) = body::parse_yaml_noting(bytes).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+        match (twice, validation) {
+            (Some(t), FieldValidation::Strict) => {
+                return Err(Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {t}")));
+            }
+            (Some(t), FieldValidation::Warn) => cx.warn(t.replace('\n', " ")),
+            _ => {}
+        }
         if !v.is_object() {
             return Err(Status::bad_request("error decoding YAML: the configuration is no object"));
         }

@@ -39,6 +39,8 @@ pub enum ErrorType {
     Required,
     Duplicate,
     Invalid,
+    /// As `Invalid`, of a value that is too large to be shown.
+    InvalidOmitted,
     NotSupported,
     Forbidden,
     TooLong,
@@ -54,7 +56,7 @@ impl ErrorType {
             Self::NotFound => "FieldValueNotFound",
             Self::Required => "FieldValueRequired",
             Self::Duplicate => "FieldValueDuplicate",
-            Self::Invalid => "FieldValueInvalid",
+            Self::Invalid | Self::InvalidOmitted => "FieldValueInvalid",
             Self::NotSupported => "FieldValueNotSupported",
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
@@ -68,7 +70,7 @@ impl ErrorType {
             Self::NotFound => "Not found",
             Self::Required => "Required value",
             Self::Duplicate => "Duplicate value",
-            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::Invalid | Self::InvalidOmitted | Self::TypeInvalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Forbidden => "Forbidden",
             Self::TooLong => "Too long",
@@ -129,7 +131,9 @@ impl Error {
     /// The error without its field, as a Status cause carries it.
     pub fn body(&self) -> String {
         let head = match self.kind {
-            ErrorType::Required | ErrorType::Forbidden | ErrorType::TooLong | ErrorType::Internal => self.kind.text().to_owned(),
+            ErrorType::Required | ErrorType::Forbidden | ErrorType::TooLong | ErrorType::Internal | ErrorType::InvalidOmitted => {
+                self.kind.text().to_owned()
+            }
             _ => format!("{}: {}", self.kind.text(), go_value(&self.value)),
         };
         if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }

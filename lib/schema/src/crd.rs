@@ -149,6 +149,13 @@ impl Reader {
             st.fields.push(f);
             self.path.truncate(len);
         }
+        if st.embedded_resource {
+            st.fields.retain(|f| !matches!(&*f.json, "apiVersion" | "kind" | "metadata"));
+            st.fields.extend(["apiVersion", "kind"].map(|name| field(name, TypeRef::String)));
+            if let Some(meta) = self.import(OBJECT_META) {
+                st.fields.push(field("metadata", TypeRef::Struct(meta)));
+            }
+        }
         Ok(st)
     }
 

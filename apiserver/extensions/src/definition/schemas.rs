@@ -1,7 +1,7 @@
 //! What a definition's schema must satisfy, beyond being structural. Upstream:
 //! apiextensions-apiserver/pkg/apis/apiextensions/validation, ValidateCustomResourceDefinitionOpenAPISchema.
 
-use crate::rules::compiler;
+use crate::rules;
 use crate::structural::{self, Schema};
 use crate::version::Version;
 use machinery::field::{Error, ErrorList, Path};
@@ -31,7 +31,7 @@ pub fn validate(s: &Value, status: bool, unchanged: bool, path: &Path, e: &mut E
     }
     node(s, path, Place { root: true, ..Place::default() }, e);
     if e.len() == before
-        && let Err(errors) = compiler().compile(s, &schema, path)
+        && let Err(errors) = rules::compile(&schema, path)
     {
         e.extend(errors);
     }
