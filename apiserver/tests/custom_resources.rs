@@ -204,3 +204,76 @@ async fn the_storage_version_may_change() {
     let (code, e) = s.json("PUT", &format!("{CRDS}/foos.example.com"), &without).await;
     assert_eq!(code, 422, "{e}");
 }
+
+/// A conversion webhook that has sizes of v2 ten times those of v1. Returns its `clientConfig`.
+async fn converter(dir: &std::path::Path) -> Value {
+    use base64::Engine as _;
+    let localhost = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    let spec = pki::ClusterSpec {
+        node_name: "hook".into(),
+        node_ips: vec![localhost],
+        service_ips: Vec::new(),
+        dns_domain: "cluster.local".into(),
+        extra_names: Vec::new(),
+        server_url: "https://127.0.0.1:1".into(),
+    };
+    let certs = pki::ClusterPki::ensure(dir, &spec).expect("certificates");
+    let tls = pki::tls::server_config(&certs.api_server, &[certs.ca.cert_pem()]).expect("TLS");
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(tls));
+    let listener = tokio::net::TcpListener::bind((localhost, 0)).await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = hyper::service::service_fn(|r: Request<hyper::body::Incoming>| async move {
+                    let bytes = r.into_body().collect().await.expect("a review").to_bytes();
+                    let review: Value = serde_json::from_slice(&bytes).expect("JSON");
+                    let mut objects = review["request"]["objects"].clone();
+                    for o in objects.as_array_mut().expect("objects") {
+                        let up = review["request"]["desiredAPIVersion"] == "example.com/v2";
+                        let size = o["spec"]["size"].as_i64().expect("a size");
+                        o["spec"]["size"] = if up { size * 10 } else { size / 10 }.into();
+                        o["apiVersion"] = review["request"]["desiredAPIVersion"].clone();
+                    }
+                    let answer = json!({"apiVersion": review["apiVersion"], "kind": "ConversionReview", "response": {
+                        "uid": review["request"]["uid"], "result": {"status": "Success"}, "convertedObjects": objects}});
+                    Ok::<_, std::convert::Infallible>(Response::new(body::full(answer.to_string())))
+                });
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let _ = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new())
+                    .serve_connection(io, service)
+                    .await;
+            });
+        }
+    });
+    let ca = base64::engine::general_purpose::STANDARD.encode(certs.ca.cert_pem());
+    json!({"url": format!("https://127.0.0.1:{port}/convert"), "caBundle": ca})
+}
+
+#[tokio::test]
+async fn a_webhook_converts() {
+    let s = Server::start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut crd = foos();
+    crd["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+        "clientConfig": converter(dir.path()).await, "conversionReviewVersions": ["v1"]}});
+    s.define(&crd).await;
+    let two = FOOS.replace("/v1/", "/v2/");
+    let (code, a) = s.json("POST", FOOS, &foo("a", &json!({"color": "red", "size": 3}))).await;
+    assert_eq!(code, 201, "{a}");
+    let mut b = foo("b", &json!({"color": "red", "size": 50}));
+    b["apiVersion"] = "example.com/v2".into();
+    let (code, b) = s.json("POST", &two, &b).await;
+    assert_eq!((code, &b["spec"]["size"]), (201, &json!(50)), "{b}");
+    let sizes = |l: &Value| -> Vec<Value> {
+        l["items"].as_array().into_iter().flatten().map(|o| o["spec"]["size"].clone()).collect()
+    };
+    assert_eq!(sizes(&s.get(FOOS).await.1), [json!(3), json!(5)]);
+    assert_eq!(sizes(&s.get(&two).await.1), [json!(30), json!(50)]);
+    let merge = "application/merge-patch+json";
+    let (code, a) = s.send("PATCH", &format!("{two}/a"), merge, &json!({"spec": {"size": 70}})).await;
+    assert_eq!((code, &a["spec"]["size"], &a["metadata"]["generation"]), (200, &json!(70), &json!(2)), "{a}");
+    assert_eq!(s.get(&format!("{FOOS}/a")).await.1["spec"]["size"], 7);
+}

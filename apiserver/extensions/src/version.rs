@@ -70,8 +70,8 @@ impl Version {
         let raw = raw.unwrap_or(&free);
         let schema = Schema::new(raw)?;
         let types = CustomTypes::new(raw).map_err(|e| e.to_string())?;
-        let rules =
-            rules::compile(&schema, &Path::new("schema")).map_err(|e| e.first().map(ToString::to_string).unwrap_or_default())?;
+        let rules = rules::compile(&schema, &Path::new("schema"), false)
+            .map_err(|e| e.first().map(ToString::to_string).unwrap_or_default())?;
         let text = |v: &Value, path: &[&str]| meta::str_at(v, path).to_owned();
         let (group, kind) = (text(crd, &["spec", "group"]), text(crd, &["spec", "names", "kind"]));
         let name = text(version, &["name"]);

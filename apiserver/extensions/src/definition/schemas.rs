@@ -31,7 +31,7 @@ pub fn validate(s: &Value, status: bool, unchanged: bool, path: &Path, e: &mut E
     }
     node(s, path, Place { root: true, ..Place::default() }, e);
     if e.len() == before
-        && let Err(errors) = rules::compile(&schema, path)
+        && let Err(errors) = rules::compile(&schema, path, !unchanged)
     {
         e.extend(errors);
     }

@@ -2,6 +2,7 @@
 //! apiextensions-apiserver/pkg/apiserver/schema/cel.
 
 mod compile;
+mod cost;
 mod declare;
 
 pub use compile::compile;
