@@ -267,9 +267,8 @@ async fn a_webhook_converts() {
     b["apiVersion"] = "example.com/v2".into();
     let (code, b) = s.json("POST", &two, &b).await;
     assert_eq!((code, &b["spec"]["size"]), (201, &json!(50)), "{b}");
-    let sizes = |l: &Value| -> Vec<Value> {
-        l["items"].as_array().into_iter().flatten().map(|o| o["spec"]["size"].clone()).collect()
-    };
+    let sizes =
+        |l: &Value| -> Vec<Value> { l["items"].as_array().into_iter().flatten().map(|o| o["spec"]["size"].clone()).collect() };
     assert_eq!(sizes(&s.get(FOOS).await.1), [json!(3), json!(5)]);
     assert_eq!(sizes(&s.get(&two).await.1), [json!(30), json!(50)]);
     let merge = "application/merge-patch+json";

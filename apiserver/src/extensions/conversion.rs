@@ -21,7 +21,7 @@ pub struct Webhook {
     name: String,
     config: ClientConfig,
     review_version: &'static str,
-    client: Arc<Client>,
+    client: Client,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,7 +42,7 @@ impl Webhook {
             name: meta::name(crd).to_owned(),
             config: ClientConfig::from_value(config).map_err(|e| e.to_string())?,
             review_version,
-            client: server.webhooks.clone(),
+            client: Client(server.outbound.clone()),
         })
     }
 
