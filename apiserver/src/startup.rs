@@ -127,8 +127,8 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         let source = hooks.source.clone();
         feed(&server, "admissionregistration.k8s.io", resource, move |_, name, obj| source.apply(resource, name, obj)).await?;
     }
-    crate::extensions::start(&server).await?;
     aggregate(&server).await?;
+    crate::extensions::start(&server).await?;
     warm(&server).await?;
     let interval = server.config.etcd_compaction_interval;
     if interval > Duration::ZERO {
