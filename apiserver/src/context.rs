@@ -1,6 +1,7 @@
 //! One request as the handlers see it, after the filters.
 
 use crate::http::{Accept, Format, Query, RequestInfo, negotiate};
+use crate::resources::Entry;
 use auth::UserInfo;
 use http::{HeaderMap, Method};
 use machinery::Status;
@@ -43,6 +44,15 @@ impl RequestCx {
     /// What the client takes, among objects, Tables and metadata.
     pub fn accept(&self) -> Result<Accept, Status> {
         negotiate::negotiate(&self.headers, &self.query, OBJECT_FORMATS, true)
+    }
+
+    /// As [`Self::accept`], of an entry's objects: custom resources have no protobuf form.
+    pub fn accept_of(&self, entry: &Entry) -> Result<Accept, Status> {
+        let accept = self.accept()?;
+        if entry.custom.is_none() || accept.format != Format::Protobuf || accept.transform.is_some() {
+            return Ok(accept);
+        }
+        negotiate::negotiate(&self.headers, &self.query, &[Format::Json, Format::Yaml], true)
     }
 
     /// As [`Self::accept`], without Tables and the like.

@@ -10,7 +10,7 @@ use machinery::Status;
 use storage::Object;
 
 pub async fn get(cx: &RequestCx, entry: &Entry) -> Result<Response<Body>, Status> {
-    let accept = cx.accept()?;
+    let accept = cx.accept_of(entry)?;
     let storage = entry.storage.as_ref().ok_or_else(|| Status::method_not_supported(&entry.gr(), "get"))?;
     let object = storage
         .get(&cx.info.namespace_of(entry), cx.info.path_name(), cx.query.str("resourceVersion"))

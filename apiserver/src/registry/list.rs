@@ -10,7 +10,7 @@ use machinery::{Map, Status, Value, json};
 use storage::{List, ListOptions, VersionMatch};
 
 pub async fn list(cx: &RequestCx, entry: &Entry) -> Result<Response<Body>, Status> {
-    let accept = cx.accept()?;
+    let accept = cx.accept_of(entry)?;
     let list = fetch(cx, entry).await?;
     let list_meta = list_meta(&list);
     let code = StatusCode::OK;

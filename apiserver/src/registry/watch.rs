@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 const FRAME: usize = 32 * 1024;
 
 pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> Result<Response<Body>, Status> {
-    let accept = cx.accept()?;
+    let accept = cx.accept_of(entry)?;
     let storage = entry.storage.as_ref().ok_or_else(|| Status::method_not_supported(&entry.gr(), "watch"))?;
     options::validate_list(&cx.query, true)?;
     if server.shutdown.is_cancelled() {
