@@ -8,6 +8,8 @@ pub mod context;
 pub mod core;
 mod manager;
 
+pub mod bootstrap;
+pub mod certificates;
 pub mod clusterrole;
 pub mod cronjob;
 pub mod daemonset;

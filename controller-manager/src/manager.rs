@@ -25,6 +25,12 @@ macro_rules! controllers {
 }
 
 const CONTROLLERS: &[Controller] = controllers![
+    "bootstrap-signer-controller" "bootstrap-signer" crate::bootstrap::signer::run,
+    "token-cleaner-controller" "token-cleaner" crate::bootstrap::token_cleaner::run,
+    "certificatesigningrequest-approving-controller" "certificate-controller" crate::certificates::approver::run,
+    "certificatesigningrequest-signing-controller" "certificate-controller" crate::certificates::signer::run,
+    "certificatesigningrequest-cleaner-controller" "certificate-controller" crate::certificates::cleaner::run,
+    "kubelet-serving-approving-controller" "kubelet-serving-approver" crate::certificates::serving::run,
     "daemonset-controller" "daemon-set-controller" crate::daemonset::run,
     "deployment-controller" "deployment-controller" crate::deployment::run,
     "replicaset-controller" "replicaset-controller" crate::replicaset::run,

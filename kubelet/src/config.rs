@@ -95,6 +95,9 @@ pub struct KubeletConfiguration {
     pub port: u16,
     pub tls_cert_file: String,
     pub tls_private_key_file: String,
+    /// The serving certificate is asked for by CertificateSigningRequest, and renewed.
+    #[serde(rename = "serverTLSBootstrap")]
+    pub server_tls_bootstrap: bool,
     pub authentication: Authentication,
     pub authorization: Authorization,
     #[serde(deserialize_with = "duration")]
@@ -155,6 +158,7 @@ impl Default for KubeletConfiguration {
             port: 10250,
             tls_cert_file: String::new(),
             tls_private_key_file: String::new(),
+            server_tls_bootstrap: false,
             authentication: Authentication::default(),
             authorization: Authorization::default(),
             node_status_report_frequency: Duration::from_secs(300),

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Why the agent did not start.
@@ -66,6 +66,7 @@ pub struct Kubelet {
     client: Client,
     runtime: Arc<dyn Runtime>,
     clock: Clock,
+    serving: watch::Sender<bool>,
 }
 
 /// An agent for the runtime that the configuration names.
@@ -77,7 +78,7 @@ pub fn build(config: Config, client: Client) -> Result<Kubelet, StartError> {
     }
     let k = &config.kubelet;
     let runtime = Arc::new(CriRuntime::connect(&k.container_runtime_endpoint, &k.image_service_endpoint)?);
-    Ok(Kubelet { config, client, runtime, clock: Clock::System })
+    Ok(Kubelet::with_runtime(config, client, runtime, Clock::System))
 }
 
 /// Whether `/proc/swaps` lists anything below its heading.
@@ -88,16 +89,27 @@ fn swap_is_on(swaps: &str) -> bool {
 impl Kubelet {
     /// An agent for a given runtime and clock: tests.
     pub fn with_runtime(config: Config, client: Client, runtime: Arc<dyn Runtime>, clock: Clock) -> Self {
-        Self { config, client, runtime, clock }
+        Self { config, client, runtime, clock, serving: watch::Sender::new(false) }
+    }
+
+    /// True once the node's port has a certificate to show.
+    pub fn serving(&self) -> watch::Receiver<bool> {
+        self.serving.subscribe()
     }
 
     /// Runs until `shutdown` resolves. Containers go on running: the next kubelet takes them over.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
         let pods = Pods::default();
+        let serving = self.serving.clone();
         let informers = Informers::new(self.client.clone());
         let ctx = self.context(&pods, &informers).await?;
         let mut tasks = JoinSet::new();
         let server = crate::server::Server::bind(ctx.clone(), pods.clone()).await?;
+        if ctx.config.kubelet.server_tls_bootstrap {
+            tasks.spawn(crate::certificates::serving::run(ctx.clone(), server.certificate.clone(), serving));
+        } else {
+            serving.send_replace(true);
+        }
         tasks.spawn(server.run());
         let node_changed = Arc::new(Notify::new());
         tasks.spawn(crate::node::register::run(ctx.clone(), node_changed.clone()));

@@ -4,6 +4,7 @@
 //! pod's life here, woken by the API, the runtime's events, probes and timers.
 
 mod admission;
+pub mod certificates;
 mod cgroups;
 pub mod config;
 mod context;

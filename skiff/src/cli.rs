@@ -45,8 +45,15 @@ enum Command {
     /// Handle container images.
     #[command(subcommand)]
     Image(Image),
+    /// Make this machine a node of a cluster that runs elsewhere, and wait until it is ready.
+    Join(Join),
+    /// Handle the tokens by which machines join.
+    #[command(subcommand)]
+    Token(Token),
     /// Run the control plane and the node agent in the foreground (what `up` starts).
     Server(Server),
+    /// Run the node agent of a machine that joined a cluster in the foreground (what `join` starts).
+    Agent(Agent),
     /// Run upstream's component of this name alone, under its flags.
     KubeApiserver(Box<kube_apiserver::Flags>),
     /// Run upstream's component of this name alone, under its flags.
@@ -163,6 +170,86 @@ pub struct Server {
     pub options: Options,
 }
 
+#[derive(Args)]
+pub struct Join {
+    #[command(flatten)]
+    pub instance: Instance,
+    /// What `skiff token create` printed on the cluster's machine; not needed again on a machine that joined before.
+    pub invitation: Option<String>,
+    /// Address of the API server, in place of the former.
+    #[arg(long, requires_all = ["token", "ca_hash"], conflicts_with = "invitation")]
+    pub server: Option<String>,
+    /// A bootstrap token.
+    #[arg(long, requires = "server")]
+    pub token: Option<String>,
+    /// Hash of the cluster's CA, `sha256:…`, as kubeadm prints it.
+    #[arg(long, requires = "server")]
+    pub ca_hash: Option<String>,
+    /// The node's name [default: the host name].
+    #[arg(long)]
+    pub node_name: Option<String>,
+    /// The node's address [default: the one by which the API server is reached].
+    #[arg(long)]
+    pub node_ip: Option<IpAddr>,
+    /// Port of the node agent [default: 10250].
+    #[arg(long)]
+    pub kubelet_port: Option<u16>,
+    /// Use this container runtime (unix:///path) instead of an own containerd.
+    #[arg(long)]
+    pub container_runtime_endpoint: Option<String>,
+    /// Parent of all pod cgroups [default: /].
+    #[arg(long)]
+    pub cgroup_root: Option<String>,
+    /// Give up when nothing happens for this many seconds.
+    #[arg(long, default_value_t = 120)]
+    pub timeout: u64,
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Make a token; prints the one line that `skiff join` takes on another machine.
+    Create(TokenCreate),
+    /// List the tokens there are.
+    #[command(visible_alias = "ls")]
+    List(TokenList),
+    /// Delete tokens by their IDs.
+    #[command(visible_alias = "rm")]
+    Delete(TokenDelete),
+}
+
+#[derive(Args)]
+pub struct TokenCreate {
+    #[command(flatten)]
+    pub instance: Instance,
+    /// How long it works: 30m, 24h; 0 for ever.
+    #[arg(long, default_value = "24h")]
+    pub ttl: String,
+    /// A note for people.
+    #[arg(long, default_value = "")]
+    pub description: String,
+}
+
+#[derive(Args)]
+pub struct TokenList {
+    #[command(flatten)]
+    pub instance: Instance,
+}
+
+#[derive(Args)]
+pub struct TokenDelete {
+    #[command(flatten)]
+    pub instance: Instance,
+    /// IDs, or whole tokens.
+    #[arg(required = true)]
+    pub tokens: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Agent {
+    #[command(flatten)]
+    pub instance: Instance,
+}
+
 /// Parses the command line and runs the command.
 pub fn run() -> Result<ExitCode, String> {
     // containerd starts the pod network plugin as a program of its own: a link to this binary.
@@ -177,6 +264,11 @@ pub fn run() -> Result<ExitCode, String> {
         Command::Kubectl(a) => Err(commands::kubectl::run(&a)),
         Command::Image(Image::Load(a)) => commands::image::load(&a).map(ok),
         Command::Image(Image::Ls(a)) => commands::image::list(&a).map(ok),
+        Command::Join(a) => commands::join::run(&a).map(ok),
+        Command::Token(Token::Create(a)) => commands::token::create(&a).map(ok),
+        Command::Token(Token::List(a)) => commands::token::list(&a).map(ok),
+        Command::Token(Token::Delete(a)) => commands::token::delete(&a).map(ok),
+        Command::Agent(a) => crate::server::joined::run(&a).map(ok),
         Command::Server(a) => crate::server::run(&a).map(ok),
         Command::KubeApiserver(a) => kube_apiserver::run(&a).map(ok),
         Command::KubeControllerManager(a) => kube_controller_manager::run(&a).map(ok),

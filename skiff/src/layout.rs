@@ -53,6 +53,14 @@ impl Layout {
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.data.join("admin.kubeconfig")
     }
+    /// The node's own kubeconfig, on a machine that joined a cluster.
+    pub fn node_kubeconfig(&self) -> PathBuf {
+        self.pki().join("kubelet.conf")
+    }
+    /// How a machine that joins gets the former.
+    pub fn bootstrap_kubeconfig(&self) -> PathBuf {
+        self.pki().join("bootstrap-kubelet.conf")
+    }
     pub fn cni_conf(&self) -> PathBuf {
         self.data.join("cni/net.d")
     }

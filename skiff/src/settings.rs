@@ -23,6 +23,8 @@ pub struct Settings {
     pub container_runtime_endpoint: Option<String>,
     /// Parent of all pod cgroups.
     pub cgroup_root: String,
+    /// `https://HOST:PORT` of the cluster that this machine joined; absent where the control plane runs here.
+    pub server: Option<String>,
     /// The kubeconfig that got the `skiff` context.
     pub kubeconfig: Option<PathBuf>,
 }
@@ -40,6 +42,7 @@ impl Default for Settings {
             etcd_servers: Vec::new(),
             container_runtime_endpoint: None,
             cgroup_root: "/".into(),
+            server: None,
             kubeconfig: None,
         }
     }
@@ -79,18 +82,18 @@ pub fn host_name() -> String {
     nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok()).unwrap_or_default().trim().to_lowercase()
 }
 
+/// The address that packets to `to` leave with. Connecting a UDP socket sends nothing; it only asks the routing table.
+pub fn address_towards(to: &str) -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect(to).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
+}
+
 /// The machine's own address: the source address of the default route where there is one, else the first global one.
 pub fn host_ip() -> Result<IpAddr, String> {
-    // Connecting a UDP socket sends nothing; it only asks the routing table.
-    let routed = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|s| {
-        s.connect("192.0.2.1:9")?;
-        s.local_addr()
-    });
-    if let Ok(a) = routed
-        && !a.ip().is_loopback()
-        && !a.ip().is_unspecified()
-    {
-        return Ok(a.ip());
+    if let Some(ip) = address_towards("192.0.2.1:9") {
+        return Ok(ip);
     }
     let interfaces = nix::ifaddrs::getifaddrs().map_err(|e| format!("cannot list the machine's addresses: {e}"))?;
     let mut found: Vec<IpAddr> = interfaces
@@ -129,15 +132,17 @@ impl Settings {
 
     /// Where people and components reach the API server.
     pub fn server_url(&self) -> Result<String, String> {
-        Ok(match self.address()? {
-            IpAddr::V4(a) => format!("https://{a}:{}", self.https_port),
-            IpAddr::V6(a) => format!("https://[{a}]:{}", self.https_port),
+        Ok(match (&self.server, self.address()?) {
+            (Some(server), _) => server.clone(),
+            (None, IpAddr::V4(a)) => format!("https://{a}:{}", self.https_port),
+            (None, IpAddr::V6(a)) => format!("https://[{a}]:{}", self.https_port),
         })
     }
 
     /// Refuses to start where somebody else listens on a port of ours.
     pub fn check_ports(&self) -> Result<(), String> {
-        for (flag, port) in [("--https-port", self.https_port), ("--kubelet-port", self.kubelet_port)] {
+        let ports = [("--https-port", self.https_port), ("--kubelet-port", self.kubelet_port)];
+        for (flag, port) in ports.into_iter().skip(usize::from(self.server.is_some())) {
             if let Err(e) = std::net::TcpListener::bind(("0.0.0.0", port)) {
                 return Err(format!(
                     "port {port} cannot be used: {e}. Stop what listens there (`ss -ltnp 'sport = :{port}'`) or choose another with {flag}"

@@ -1,10 +1,10 @@
 //! Where a kubelet is, and how the server shows itself to it. Upstream: pkg/kubelet/client.
 
-use super::tls::AnyServer;
 use crate::config::Config;
 use crate::server::Inner;
 use machinery::{Status, Value, meta};
 use pki::Pair;
+use pki::any_server::AnyServer;
 use rustls::ClientConfig;
 use std::sync::Arc;
 

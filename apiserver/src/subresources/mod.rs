@@ -8,7 +8,6 @@ mod proxy;
 mod reviews;
 mod rewrite;
 mod scale;
-mod tls;
 mod tunnel;
 
 pub use reviews::{Virtual, virtual_resource};

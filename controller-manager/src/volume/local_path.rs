@@ -1,5 +1,6 @@
-//! The `skiff.dev/local-path` provisioner: a directory on the node that runs the claim's first pod. A node's kubelet makes the directory
-//! when it mounts it (`DirectoryOrCreate`); where this process can reach the node's disk it makes and removes it itself.
+//! The `skiff.dev/local-path` provisioner: a directory on the node that runs the claim's first pod. Where this
+//! process can reach the node's disk it makes and removes it itself; elsewhere the node's agent does, or at least its kubelet makes it
+//! when it mounts it (`DirectoryOrCreate`).
 
 use super::{PROVISIONED_BY, PROVISIONER, SELECTED_NODE, claim_class};
 use crate::core::error::ignore_not_found;
@@ -18,7 +19,9 @@ use std::sync::Arc;
 
 pub const NAME: &str = "skiff.dev/local-path";
 /// The node whose disk holds the volume.
-const NODE: &str = "local-path.skiff.dev/node";
+pub const NODE: &str = "local-path.skiff.dev/node";
+/// Annotation of a Node that keeps its volumes elsewhere than this process does: their directory.
+pub const DIRECTORY: &str = "local-path.skiff.dev/directory";
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 struct Provisioner {
@@ -110,7 +113,8 @@ impl Provisioner {
         let message = format!("External provisioner is provisioning volume for claim {key:?}");
         self.recorder.event(&reference_to(&*c), EventType::Normal, "Provisioning", message);
         let directory = format!("{name}_{}_{}", c.namespace(), c.name());
-        let path = self.ctx.config.local_path_directory.join(directory);
+        let elsewhere = node.annotation(DIRECTORY).map(PathBuf::from).filter(|p| p.is_absolute());
+        let path = elsewhere.unwrap_or_else(|| self.ctx.config.local_path_directory.clone()).join(directory);
         if let Some(disks) = &self.ctx.config.local_path
             && let Err(e) = disks.create(node.name(), &path).await
         {

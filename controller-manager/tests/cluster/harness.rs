@@ -66,7 +66,10 @@ impl Cluster {
             let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"];
             Client::new(apiserver::transport(&accounts, UserInfo::new(&name, &groups)))
         };
+        let authority = pki::Authority::generate("kubernetes").expect("an authority");
         let config = controller_manager::Config {
+            signing_cert_pem: authority.cert_pem().to_owned(),
+            signing_key_pem: authority.pair().key.clone(),
             client_for: Some(Arc::new(client_for)),
             clock,
             root_ca_pem: "the root".into(),
@@ -85,6 +88,12 @@ impl Cluster {
         let c = Self { client, informers, volumes, server, tasks, stop, _certificates: certificates };
         c.add_node(NODE).await;
         c
+    }
+
+    /// A client under another identity.
+    pub fn client_as(&self, name: &str, groups: &[&str]) -> Client {
+        let groups: Vec<&str> = groups.iter().copied().chain(["system:authenticated"]).collect();
+        Client::new(apiserver::transport(&self.server, UserInfo::new(name, &groups)))
     }
 
     pub async fn add_node(&self, name: &str) {

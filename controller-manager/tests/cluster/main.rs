@@ -2,6 +2,7 @@
 //! fake scheduler and kubelet. Scenarios are what a user would do and see.
 
 mod batch;
+mod certificates;
 mod harness;
 mod quota;
 mod storage;

@@ -31,6 +31,8 @@ pub type Answer = Response<Body>;
 pub struct Server {
     listener: TcpListener,
     tls: TlsAcceptor,
+    /// What clients are shown; may come later.
+    pub certificate: Arc<pki::tls::ServerCertificate>,
     service: Arc<Service>,
 }
 
@@ -47,18 +49,23 @@ impl Server {
     pub async fn bind(ctx: Arc<Context>, pods: Pods) -> Result<Self, StartError> {
         let k = &ctx.config.kubelet;
         let tls_error = |e: pki::Error| StartError::Tls(e.to_string());
-        let pair = if k.tls_cert_file.is_empty() {
-            self_signed(&ctx)
-        } else {
-            pki::Pair::read(Path::new(&k.tls_cert_file), Path::new(&k.tls_private_key_file))
-        };
+        let certificate = Arc::new(pki::tls::ServerCertificate::default());
+        if !k.server_tls_bootstrap {
+            let pair = if k.tls_cert_file.is_empty() {
+                self_signed(&ctx)
+            } else {
+                pki::Pair::read(Path::new(&k.tls_cert_file), Path::new(&k.tls_private_key_file))
+            };
+            pair.and_then(|p| certificate.set(&p)).map_err(tls_error)?;
+        }
         let auth = Auth::new(&ctx).map_err(tls_error)?;
         let hints: Vec<&str> = auth.client_ca().into_iter().collect();
-        let tls = pki::tls::server_config(&pair.map_err(tls_error)?, &hints).map_err(tls_error)?;
+        let tls = pki::tls::changing_server_config(certificate.clone(), &hints).map_err(tls_error)?;
         let at = format!("{}:{}", k.address, k.port);
         let listener =
             TcpListener::bind(&at).await.map_err(|source| StartError::Io { what: format!("listen on {at}"), source })?;
-        Ok(Self { listener, tls: TlsAcceptor::from(Arc::new(tls)), service: Arc::new(Service { ctx, pods, auth }) })
+        let tls = TlsAcceptor::from(Arc::new(tls));
+        Ok(Self { listener, tls, certificate, service: Arc::new(Service { ctx, pods, auth }) })
     }
 
     /// Serves until dropped.

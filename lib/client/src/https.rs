@@ -40,16 +40,25 @@ pub struct HttpsTransport {
     token_file: Option<PathBuf>,
 }
 
+fn bad(what: &str, e: &dyn std::fmt::Display) -> Error {
+    Error::Config(format!("{what}: {e}"))
+}
+
+/// The server's address, and the name that its certificate must have.
+fn parse(server: &str, name: Option<&str>) -> Result<(Uri, ServerName<'static>)> {
+    let origin: Uri = server.parse().map_err(|e| bad("server address", &e))?;
+    let host = origin.host().ok_or_else(|| bad("server address", &"no host in it"))?;
+    if origin.scheme_str() != Some("https") {
+        return Err(bad("server address", &format!("{server} is not https")));
+    }
+    let name = name.unwrap_or(host).trim_matches(['[', ']']).to_owned();
+    let name = ServerName::try_from(name).map_err(|e| bad("server name", &e))?;
+    Ok((origin, name))
+}
+
 impl HttpsTransport {
     pub fn new(config: HttpsConfig) -> Result<Self> {
-        let bad = |what: &str, e: &dyn std::fmt::Display| Error::Config(format!("{what}: {e}"));
-        let origin: Uri = config.server.parse().map_err(|e| bad("server address", &e))?;
-        let host = origin.host().ok_or_else(|| bad("server address", &"no host in it"))?;
-        if origin.scheme_str() != Some("https") {
-            return Err(bad("server address", &format!("{} is not https", config.server)));
-        }
-        let name = config.tls_server_name.as_deref().unwrap_or(host).trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(name).map_err(|e| bad("server name", &e))?;
+        let (origin, name) = parse(&config.server, config.tls_server_name.as_deref())?;
         let mut roots = rustls::RootCertStore::empty();
         let ca = config.ca_pem.ok_or_else(|| bad("certificate authority", &"none given"))?;
         for cert in CertificateDer::pem_slice_iter(&ca) {
@@ -71,6 +80,22 @@ impl HttpsTransport {
             _ => builder.with_no_client_auth(),
         };
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self::over(origin, name, tls, config.token, config.token_file))
+    }
+
+    /// A transport over a TLS configuration that is made already.
+    pub fn with_tls(server: &str, tls: rustls::ClientConfig) -> Result<Self> {
+        let (origin, name) = parse(server, None)?;
+        Ok(Self::over(origin, name, tls, None, None))
+    }
+
+    fn over(
+        origin: Uri,
+        name: ServerName<'static>,
+        tls: rustls::ClientConfig,
+        token: Option<String>,
+        token_file: Option<PathBuf>,
+    ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -83,7 +108,7 @@ impl HttpsTransport {
             .http2_keep_alive_timeout(Duration::from_secs(15))
             .http2_adaptive_window(true)
             .build(connector);
-        Ok(Self { client, origin, token: config.token, token_file: config.token_file })
+        Self { client, origin, token, token_file }
     }
 
     fn bearer(&self) -> std::result::Result<Option<HeaderValue>, BoxError> {

@@ -14,6 +14,7 @@ pub mod kubeconfig;
 pub mod leader;
 pub mod metadata;
 pub mod object;
+pub mod replaceable;
 pub mod retry;
 pub mod transport;
 pub mod watch;
@@ -23,8 +24,10 @@ pub use api::{Client, DeleteOptions, ListOptions, ObjectList, Patch};
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use events::{EventType, Recorder};
+pub use https::{HttpsConfig, HttpsTransport};
 pub use informer::{Informer, InformerEvent, Informers};
 pub use object::{Object, key_of, reference_to};
+pub use replaceable::Replaceable;
 pub use transport::{Body, BoxError, Transport};
 pub use workqueue::WorkQueue;
 

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+use x509_parser::extensions::GeneralName;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long authorities live.
@@ -59,13 +60,19 @@ impl Identity {
         self
     }
 
-    fn params(&self) -> Result<CertificateParams> {
+    /// Subject and names alone.
+    pub(crate) fn request(&self) -> Result<CertificateParams> {
         let mut p = CertificateParams::default();
         p.distinguished_name = name(&self.common_name, &self.organizations);
         for d in &self.dns_names {
             p.subject_alt_names.push(SanType::DnsName(d.as_str().try_into()?));
         }
         p.subject_alt_names.extend(self.ips.iter().map(|ip| SanType::IpAddress(*ip)));
+        Ok(p)
+    }
+
+    fn params(&self) -> Result<CertificateParams> {
+        let mut p = self.request()?;
         p.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         if self.server {
             p.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
@@ -105,6 +112,24 @@ impl Pair {
         files::write_atomic(cert, self.cert.as_bytes(), PUBLIC)
     }
 
+    /// Whether the certificate is of this user and has every name and address that is needed.
+    pub fn is_for(&self, id: &Identity) -> Result<bool> {
+        let der = self.certificates()?.remove(0);
+        let (_, leaf) =
+            x509_parser::parse_x509_certificate(&der).map_err(|e| Error::Invalid(format!("malformed certificate: {e}")))?;
+        if leaf.subject().iter_common_name().next().and_then(|c| c.as_str().ok()) != Some(&id.common_name) {
+            return Ok(false);
+        }
+        let sans = leaf.subject_alternative_name().ok().flatten();
+        let sans: &[GeneralName<'_>] = sans.as_ref().map_or(&[], |s| &s.value.general_names);
+        let octets = |ip: &IpAddr| match ip {
+            IpAddr::V4(a) => a.octets().to_vec(),
+            IpAddr::V6(a) => a.octets().to_vec(),
+        };
+        Ok(id.dns_names.iter().all(|d| sans.iter().any(|s| matches!(s, GeneralName::DNSName(x) if x == d)))
+            && id.ips.iter().all(|ip| sans.iter().any(|s| matches!(s, GeneralName::IPAddress(x) if *x == octets(ip)))))
+    }
+
     pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>> {
         certificates(&self.cert)
     }
@@ -126,10 +151,15 @@ pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
 
 /// End of validity of the first certificate of a PEM text, in seconds since the epoch.
 pub fn not_after(pem: &str) -> Result<i64> {
+    Ok(validity(pem)?.1)
+}
+
+/// Begin and end of validity of the first certificate of a PEM text, in seconds since the epoch.
+pub fn validity(pem: &str) -> Result<(i64, i64)> {
     let der = certificates(pem)?;
     let (_, cert) =
         x509_parser::parse_x509_certificate(&der[0]).map_err(|e| Error::Invalid(format!("malformed certificate: {e}")))?;
-    Ok(cert.validity().not_after.timestamp())
+    Ok((cert.validity().not_before.timestamp(), cert.validity().not_after.timestamp()))
 }
 
 /// A certificate authority that can sign.

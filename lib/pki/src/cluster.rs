@@ -7,7 +7,6 @@ use crate::{Authority, Error, Pair, Result, SigningKey, files};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use x509_parser::extensions::GeneralName;
 
 /// Renew when less than this is left.
 const RENEW_BEFORE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
@@ -154,16 +153,5 @@ fn still_good(pair: &Pair, ca: &Authority, id: &Identity) -> Result<bool> {
     if leaf.verify_signature(Some(issuer.public_key())).is_err() {
         return Ok(false);
     }
-    let subject = leaf.subject();
-    if subject.iter_common_name().next().and_then(|c| c.as_str().ok()) != Some(&id.common_name) {
-        return Ok(false);
-    }
-    let sans = leaf.subject_alternative_name().ok().flatten();
-    let sans: &[GeneralName<'_>] = sans.as_ref().map_or(&[], |s| &s.value.general_names);
-    let octets = |ip: &IpAddr| match ip {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    };
-    Ok(id.dns_names.iter().all(|d| sans.iter().any(|s| matches!(s, GeneralName::DNSName(x) if x == d)))
-        && id.ips.iter().all(|ip| sans.iter().any(|s| matches!(s, GeneralName::IPAddress(x) if *x == octets(ip)))))
+    pair.is_for(id)
 }

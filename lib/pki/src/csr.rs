@@ -1,7 +1,7 @@
 //! Certificate signing requests: what they ask for, whether a Kubernetes signer may grant it, and signing. Upstream:
 //! pkg/controller/certificates/signer, pkg/apis/certificates/v1/helpers.go.
 
-use crate::{Authority, Error, Result};
+use crate::{Authority, Error, Identity, Result};
 use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose as Eku, IsCa, KeyUsagePurpose as Ku, SanType};
 use rustls::pki_types::CertificateSigningRequestDer;
 use rustls::pki_types::pem::PemObject;
@@ -12,6 +12,10 @@ pub const KUBE_APISERVER_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 pub const KUBE_APISERVER_CLIENT_KUBELET: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 pub const LEGACY_UNKNOWN: &str = "kubernetes.io/legacy-unknown";
+
+/// Certificates are dated back for clocks that are a little late.
+const BACKDATE: Duration = Duration::from_secs(5 * 60);
+const SHORT: Duration = Duration::from_secs(8 * 3600);
 
 /// A parsed request whose signature (proof that the requester has the key) has been verified.
 pub struct Request {
@@ -61,8 +65,7 @@ impl Request {
         match signer {
             KUBELET_SERVING => self.kubelet_serving(usages),
             KUBE_APISERVER_CLIENT_KUBELET => self.kubelet_client(usages),
-            KUBE_APISERVER_CLIENT => only(usages, &["client auth"], &["digital signature", "key encipherment"])
-                .then(|| format!("invalid usages for client certificate: {}", usages.join(","))),
+            KUBE_APISERVER_CLIENT => client_usages(usages),
             _ => None,
         }
     }
@@ -130,10 +133,28 @@ impl Request {
             }
         }
         p.use_authority_key_identifier_extension = true;
-        let (from, to) = ca.validity(lifetime, Duration::from_secs(300));
+        // A long certificate is as long as asked for, a short one that much longer as it is dated back.
+        let lifetime = if lifetime < SHORT { lifetime } else { lifetime - BACKDATE };
+        let (from, to) = ca.validity(lifetime, BACKDATE);
         (p.not_before, p.not_after) = (from.into(), to.into());
         Ok(self.inner.signed_by(&ca.issuer)?.pem())
     }
+}
+
+fn client_usages(usages: &[String]) -> Option<String> {
+    let allowed = ["digital signature", "key encipherment", "client auth"];
+    if let Some(u) = usages.iter().find(|u| !allowed.contains(&u.as_str())) {
+        return Some(format!("invalid usage for client certificate: {u}"));
+    }
+    let missing = !usages.iter().any(|u| u == "client auth");
+    missing.then(|| "missing required usage for client certificate: client auth".to_owned())
+}
+
+/// A new key (PEM) and a request (PEM) for what `identity` says of subject and names; usages are asked for beside it.
+pub fn generate(identity: &Identity) -> Result<(String, String)> {
+    let key = rcgen::KeyPair::generate()?;
+    let request = identity.request()?.serialize_request(&key)?;
+    Ok((request.pem()?, key.serialize_pem()))
 }
 
 /// True if the usages are not all of `required` and at most those and `optional`.

@@ -4,7 +4,9 @@
 //! components find it. Keys and kubeconfigs are mode 0600 and replaced atomically.
 #![forbid(unsafe_code)]
 
+pub mod any_server;
 pub mod authority;
+pub mod bootstrap;
 pub mod cluster;
 pub mod csr;
 pub mod files;

@@ -1,14 +1,16 @@
 //! rustls configurations. Servers ask for a client certificate but leave judging it to the authenticator, as upstream does: a wrong
 //! one is answered with 401, not with a broken handshake; and two authorities (clients, front proxies) may vouch.
 
+use crate::any_server::AnyServer;
 use crate::{Pair, Result, authority};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// The one cryptography provider of the whole program.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -20,6 +22,13 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// A server's configuration, with HTTP/2 and HTTP/1.1. `client_cas` are named to clients as the authorities to choose a
 /// certificate by; whatever a client shows is proved to be its own, and judged by `ClientVerifier`.
 pub fn server_config(server: &Pair, client_cas: &[&str]) -> Result<ServerConfig> {
+    let certificate = ServerCertificate::default();
+    certificate.set(server)?;
+    changing_server_config(Arc::new(certificate), client_cas)
+}
+
+/// A server's configuration whose certificate may change, or come later: until then, handshakes fail.
+pub fn changing_server_config(certificate: Arc<ServerCertificate>, client_cas: &[&str]) -> Result<ServerConfig> {
     let mut hints = Vec::new();
     for pem in client_cas {
         hints.extend(roots(pem)?.subjects());
@@ -27,9 +36,28 @@ pub fn server_config(server: &Pair, client_cas: &[&str]) -> Result<ServerConfig>
     let mut c = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(Offered { hints, provider: provider() }))
-        .with_single_cert(server.certificates()?, server.private_key()?)?;
+        .with_cert_resolver(certificate);
     c.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(c)
+}
+
+/// What a server shows of itself at the moment.
+#[derive(Debug, Default)]
+pub struct ServerCertificate(std::sync::RwLock<Option<Arc<CertifiedKey>>>);
+
+impl ServerCertificate {
+    /// New connections get this certificate.
+    pub fn set(&self, pair: &Pair) -> Result<()> {
+        let key = CertifiedKey::from_der(pair.certificates()?, pair.private_key()?, &provider())?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(key));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for ServerCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// A client's configuration: trusts `ca_pem`, shows `client` if given.
@@ -41,6 +69,17 @@ pub fn client_config(ca_pem: &str, client: Option<&Pair>) -> Result<ClientConfig
         Some(p) => b.with_client_auth_cert(p.certificates()?, p.private_key()?)?,
         None => b.with_no_client_auth(),
     };
+    c.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(c)
+}
+
+/// A client's configuration that trusts whoever answers: what it reads must be checked by other means.
+pub fn unverified_client_config() -> Result<ClientConfig> {
+    let mut c = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer(provider())))
+        .with_no_client_auth();
     c.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(c)
 }

@@ -37,9 +37,11 @@ pub fn run(args: &Down) -> Result<(), String> {
         return Ok(());
     }
     let settings = settings.unwrap_or_default();
-    if let Some(d) = Daemon::from_file(&layout.pid_file("server")) {
-        d.stop(Duration::from_secs(20));
-        progress.done("server stopped");
+    for name in ["server", "agent"] {
+        if let Some(d) = Daemon::from_file(&layout.pid_file(name)) {
+            d.stop(Duration::from_secs(20));
+            progress.done(&format!("{name} stopped"));
+        }
     }
     let runtime = Daemon::from_file(&layout.pid_file("containerd"));
     if let Some(d) = &runtime {
@@ -57,10 +59,14 @@ pub fn run(args: &Down) -> Result<(), String> {
     // Without containers there is nothing left to serve.
     kube_proxy::remove().map_err(|e| format!("removing the nftables tables: {e}"))?;
     cni::remove().map_err(|e| format!("removing the pod network: {e}"))?;
+    routes::remove().map_err(|e| format!("removing the routes to other nodes: {e}"))?;
     progress.done("network removed");
     if args.purge {
         purge(&layout, &settings)?;
         progress.done("data removed");
+        if let Some(server) = &settings.server {
+            println!("The cluster at {server} still lists this machine: kubectl delete node {}", settings.node_name);
+        }
     }
     Ok(())
 }

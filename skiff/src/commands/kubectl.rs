@@ -12,6 +12,9 @@ pub fn run(args: &Kubectl) -> String {
         Err(e) => return e,
     };
     let config = layout.admin_kubeconfig();
+    if layout.node_kubeconfig().exists() && !config.exists() {
+        return "this machine joined a cluster: use kubectl where `skiff up` ran, or with that machine's kubeconfig".into();
+    }
     if !config.exists() {
         return format!("no cluster in {}: `skiff up` makes one", layout.data.display());
     }

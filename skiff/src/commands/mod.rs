@@ -2,8 +2,10 @@
 
 pub mod down;
 pub mod image;
+pub mod join;
 pub mod kubectl;
 pub mod status;
+pub mod token;
 pub mod up;
 
 use crate::cli::Options;

@@ -21,17 +21,22 @@ pub fn run(args: &Status) -> Result<ExitCode, String> {
         well &= ok;
         println!("{} {what:<22} {text}", if ok { "✓" } else { "✗" });
     };
-    for name in ["containerd", "server"] {
+    let joined = settings.server.is_some();
+    for name in ["containerd", if joined { "agent" } else { "server" }] {
         if name == "containerd" && settings.container_runtime_endpoint.is_some() {
             continue;
         }
         match Daemon::from_file(&layout.pid_file(name)) {
             Some(d) => line(name, true, &format!("runs (pid {}, {})", d.pid, memory(d.pid))),
-            None => line(name, false, "does not run: `skiff up` starts it"),
+            None => line(
+                name,
+                false,
+                if joined { "does not run: `skiff join` starts it" } else { "does not run: `skiff up` starts it" },
+            ),
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(ask(&layout, &mut line));
+    runtime.block_on(ask(&layout, &settings, &mut line));
     println!(
         "\n  API server   {}\n  data         {}\n  logs         {}",
         settings.server_url()?,
@@ -41,8 +46,12 @@ pub fn run(args: &Status) -> Result<ExitCode, String> {
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn ask(layout: &Layout, line: &mut impl FnMut(&str, bool, &str)) {
-    let client: Client = match client::kubeconfig::client(&layout.admin_kubeconfig()) {
+async fn ask(layout: &Layout, settings: &Settings, line: &mut impl FnMut(&str, bool, &str)) {
+    // A machine that joined asks as the node that it is, which sees its own pods alone.
+    let joined = settings.server.is_some();
+    let config = if joined { layout.node_kubeconfig() } else { layout.admin_kubeconfig() };
+    let field_selector = if joined { format!("spec.nodeName={}", settings.node_name) } else { String::new() };
+    let client: Client = match client::kubeconfig::client(&config) {
         Ok(c) => c,
         Err(e) => return line("API server", false, &e.to_string()),
     };
@@ -64,14 +73,15 @@ async fn ask(layout: &Layout, line: &mut impl FnMut(&str, bool, &str)) {
             }
         }
     }
-    match client.list::<Pod>("", &ListOptions::default()).await {
+    match client.list::<Pod>("", &ListOptions { field_selector, ..ListOptions::default() }).await {
         Err(e) => line("pods", false, &e.to_string()),
         Ok(list) => {
             let phase =
                 |p: &str| list.items.iter().filter(|o| o.status.as_ref().and_then(|s| s.phase.as_deref()) == Some(p)).count();
             let text = format!(
-                "{} in all: {} running, {} pending, {} failed",
+                "{} {}: {} running, {} pending, {} failed",
                 list.items.len(),
+                if joined { "on this node" } else { "in all" },
                 phase("Running"),
                 phase("Pending"),
                 phase("Failed")

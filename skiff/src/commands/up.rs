@@ -16,6 +16,10 @@ pub fn run(args: &Up) -> Result<(), String> {
     need_root()?;
     let layout = args.instance.layout()?;
     let mut settings = settle(&layout, &args.options)?;
+    if settings.server.is_some() {
+        // A machine that joined a cluster has no control plane to start.
+        return super::join::start(&layout, &settings, Duration::from_secs(args.timeout));
+    }
     if let Some(k) = args.kubeconfig.clone().or_else(|| settings.kubeconfig.clone()).or_else(user_kubeconfig) {
         settings.kubeconfig = Some(std::path::absolute(&k).map_err(|e| format!("--kubeconfig: {e}"))?);
     }
@@ -32,13 +36,10 @@ pub fn run(args: &Up) -> Result<(), String> {
     let import = if own_runtime { Some(start_runtime(&layout, &mut progress, patience)?) } else { None };
     match server {
         Some(d) => progress.done(&format!("server runs already (pid {})", d.pid)),
-        None => start_server(&layout, &settings, &mut progress, patience)?,
+        None => start_daemon("server", &layout, &settings, &mut progress, patience)?,
     }
     if let Some(import) = import {
-        match import.join().map_err(|_| "importing the built-in images panicked".to_owned())?? {
-            0 => {}
-            n => progress.done(&format!("{n} built-in images imported")),
-        }
+        finish_import(import, &mut progress)?;
     }
     settings.save(&layout)?;
     let kubeconfig = write_kubeconfig(&layout, &settings)?;
@@ -54,7 +55,7 @@ pub fn run(args: &Up) -> Result<(), String> {
 }
 
 /// Starts containerd and, beside everything that follows, imports the built-in images.
-fn start_runtime(
+pub(super) fn start_runtime(
     layout: &Layout,
     progress: &mut Progress,
     patience: Duration,
@@ -71,18 +72,37 @@ fn start_runtime(
     }))
 }
 
-fn start_server(layout: &Layout, settings: &Settings, progress: &mut Progress, patience: Duration) -> Result<(), String> {
-    let (from_server, to_us) = progress::pipe()?;
+/// Starts `skiff server` or `skiff agent` and waits until it says that it is ready.
+pub(super) fn start_daemon(
+    name: &str,
+    layout: &Layout,
+    settings: &Settings,
+    progress: &mut Progress,
+    patience: Duration,
+) -> Result<(), String> {
+    let (from_daemon, to_us) = progress::pipe()?;
     let exe = std::env::current_exe().map_err(|e| format!("cannot find our own binary: {e}"))?;
     let mut command = Command::new(exe);
-    command.arg("server").arg("--data-dir").arg(&layout.data);
+    command.arg(name).arg("--data-dir").arg(&layout.data);
     settings.save(layout)?;
     let log = layout.log_file("skiff");
-    let daemon = Daemon::start(command, &log, &layout.pid_file("server"), Some(to_us))?;
-    progress::follow(from_server, progress, patience).map_err(|e| {
+    let daemon = Daemon::start(command, &log, &layout.pid_file(name), Some(to_us))?;
+    progress::follow(from_daemon, progress, patience).map_err(|e| {
         daemon.stop(Duration::from_secs(5));
         format!("{e}\n  log: {}", log.display())
     })
+}
+
+/// Waits for the built-in images.
+pub(super) fn finish_import(
+    import: std::thread::JoinHandle<Result<usize, String>>,
+    progress: &mut Progress,
+) -> Result<(), String> {
+    match import.join().map_err(|_| "importing the built-in images panicked".to_owned())?? {
+        0 => {}
+        n => progress.done(&format!("{n} built-in images imported")),
+    }
+    Ok(())
 }
 
 fn write_kubeconfig(layout: &Layout, settings: &Settings) -> Result<PathBuf, String> {

@@ -1,11 +1,10 @@
 //! The node: kubelet, proxy, DNS and pod network of this machine.
 
-use super::control_plane::ControlPlane;
 use crate::layout::Layout;
 use crate::progress::Reporter;
 use crate::settings::Settings;
 use client::k8s_openapi::api::core::v1::Node;
-use client::{Informer, InformerEvent, Informers, ListOptions};
+use client::{Client, Informer, InformerEvent, Informers, ListOptions};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,21 +32,28 @@ fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
+/// By whom the node's parts talk to the API server.
+pub struct Clients {
+    pub kubelet: Client,
+    pub proxy: Client,
+    pub dns: Client,
+}
+
 /// Starts the node's parts; returns when the node is Ready.
 pub async fn start(
     layout: &Layout,
     settings: &Settings,
-    plane: &ControlPlane,
+    clients: Clients,
     stop: &CancellationToken,
     reporter: &mut Reporter,
 ) -> Result<Agent, String> {
     let address = settings.address()?;
-    let user = format!("system:node:{}", settings.node_name);
-    let client = plane.client(&user, &["system:nodes"]);
+    let (client, proxy_client) = (clients.kubelet, clients.proxy);
     let (tell, failures) = mpsc::channel(8);
 
     let kubelet = kubelet::build(kubelet_config(layout, settings, address)?, client.with_user_agent("kubelet/v1.36.3"));
     let kubelet = kubelet.map_err(|e| format!("kubelet: {e}"))?;
+    let mut serving = kubelet.serving();
     let (token, said) = (stop.clone(), tell.clone());
     tokio::spawn(async move {
         if let Err(e) = kubelet.run(async move { token.cancelled().await }).await {
@@ -55,7 +61,6 @@ pub async fn start(
         }
     });
 
-    let proxy_client = plane.client("system:kube-proxy", &[]);
     let dns_ip = settings.service_ip(10)?;
     let proxy = kube_proxy::build(
         kube_proxy::Config {
@@ -76,7 +81,8 @@ pub async fn start(
         }
     });
 
-    start_dns(settings, dns_ip, &plane.client("system:skiff-dns", &[]), stop)?;
+    start_dns(settings, dns_ip, &clients.dns, stop)?;
+    start_routes(settings, address, proxy_client, stop)?;
 
     let informers = Informers::new(client);
     let node = informers.with::<Node>(
@@ -89,11 +95,24 @@ pub async fn start(
     tokio::spawn(pod_network(layout.clone(), v4(address), states.clone(), tell));
     wait(&mut states, |s| s.ready, "the node to be Ready").await?;
     reporter.step("node Ready");
+    if tokio::time::timeout(Duration::from_secs(30), serving.wait_for(|s| *s)).await.is_err() {
+        tracing::warn!(
+            "the node has no serving certificate yet: logs and exec of its pods do not work until its request is approved"
+        );
+    }
     Ok(Agent { failures: tokio::sync::Mutex::new(failures), _informers: informers })
 }
 
+/// Routes to the pods of other nodes.
+fn start_routes(settings: &Settings, address: IpAddr, client: Client, stop: &CancellationToken) -> Result<(), String> {
+    let kernel = routes::Netlink::open().map_err(|e| format!("routes: {e}"))?;
+    let config = routes::Config { node_name: settings.node_name.clone(), node_ip: v4(address) };
+    tokio::spawn(routes::run(config, client.with_user_agent("skiff-routes/v1.36.3"), kernel, stop.clone()));
+    Ok(())
+}
+
 /// Cluster DNS on its Service address, which the proxy puts on this node.
-fn start_dns(settings: &Settings, address: IpAddr, client: &client::Client, stop: &CancellationToken) -> Result<(), String> {
+fn start_dns(settings: &Settings, address: IpAddr, client: &Client, stop: &CancellationToken) -> Result<(), String> {
     let mut config = dns::Config::new(vec![(address, 53).into()]);
     config.domain.clone_from(&settings.cluster_domain);
     let server = dns::build(config, client.with_user_agent("skiff-dns/v1.36.3")).map_err(|e| format!("cluster DNS: {e}"))?;
@@ -109,8 +128,13 @@ fn kubelet_config(layout: &Layout, settings: &Settings, address: IpAddr) -> Resu
     let pki = |name: &str| layout.pki().join(name).display().to_string();
     let k = &mut config.kubelet;
     k.port = settings.kubelet_port;
-    k.tls_cert_file = pki("kubelet.crt");
-    k.tls_private_key_file = pki("kubelet.key");
+    if settings.server.is_some() {
+        k.server_tls_bootstrap = true;
+    } else {
+        // Where the authority is at hand, the node needs nobody to sign for it.
+        k.tls_cert_file = pki("kubelet.crt");
+        k.tls_private_key_file = pki("kubelet.key");
+    }
     k.authentication.x509.client_ca_file = pki("ca.crt");
     k.cgroup_root.clone_from(&settings.cgroup_root);
     k.cluster_dns = vec![settings.service_ip(10)?.to_string()];
@@ -208,10 +232,7 @@ impl controller_manager::config::LocalDirectories for Directories {
         if node != self.node {
             return Ok(false);
         }
-        tokio::fs::create_dir_all(path).await?;
-        // Pods run as any user; the directory above is root's alone to list.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        tokio::fs::set_permissions(path, mode).await?;
+        super::local_volumes::make(path)?;
         Ok(true)
     }
     async fn remove(&self, node: &str, path: &Path) -> std::io::Result<bool> {

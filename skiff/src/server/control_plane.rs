@@ -66,6 +66,7 @@ pub async fn start(
         advertise_address: address,
         service_cluster_ip_range: vec![settings.service_cidr.parse().map_err(|e| format!("--service-cidr: {e}"))?],
         cert_dir: layout.pki(),
+        kubelet_certificate_authority: Some(layout.pki().join("ca.crt")),
         service_account_issuer: format!("https://kubernetes.default.svc.{}", settings.cluster_domain),
         etcd_servers: settings.etcd_servers.clone(),
         ..apiserver::Config::default()
@@ -86,7 +87,9 @@ pub async fn start(
     });
     let plane = ControlPlane { server, failures: tokio::sync::Mutex::new(failures) };
     reporter.step(&format!("API server answers at {}", settings.server_url()?));
-    super::manifests::ensure(&plane.client("system:apiserver", &["system:masters"]), settings).await?;
+    let client = plane.client("system:apiserver", &["system:masters"]);
+    super::manifests::ensure(&client, settings).await?;
+    tokio::spawn(super::manifests::ensure_joining(client, settings.clone(), pki.ca.cert_pem().to_owned()));
     start_controllers(layout, settings, pki, &plane, stop, tell.clone())?;
     start_scheduler(&plane, stop);
     reporter.step("controllers and scheduler");

@@ -3,6 +3,9 @@
 
 mod agent;
 mod control_plane;
+mod enroll;
+pub mod joined;
+mod local_volumes;
 mod manifests;
 
 use crate::cli::Server;
@@ -56,11 +59,19 @@ pub fn run(args: &Server) -> Result<(), String> {
     crate::commands::need_root()?;
     let layout = args.instance.layout()?;
     let settings = settle(&layout, &args.options)?;
+    if let Some(server) = &settings.server {
+        return Err(format!("this machine is a node of {server}: run `skiff agent`"));
+    }
+    daemon(&layout, async |reporter| serve(&layout, &settings, reporter).await)
+}
+
+/// What our own daemons do around their work: directories, logs, the report to whoever waits.
+fn daemon(layout: &Layout, work: impl AsyncFnOnce(&mut Reporter) -> Result<(), String>) -> Result<(), String> {
     layout.make()?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("SKIFF_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
     let mut reporter = Reporter::from_env();
-    let outcome = foreground(|| serve(&layout, &settings, &mut reporter));
+    let outcome = foreground(|| work(&mut reporter));
     if let Err(e) = &outcome {
         reporter.failed(e);
     }
@@ -73,7 +84,12 @@ async fn serve(layout: &Layout, settings: &Settings, reporter: &mut Reporter) ->
     let pki = Arc::new(pki(layout, settings)?);
     reporter.step("certificates");
     let plane = control_plane::start(layout, settings, &pki, &stop, reporter).await?;
-    let node = agent::start(layout, settings, &plane, &stop, reporter).await?;
+    let clients = agent::Clients {
+        kubelet: plane.client(&kubelet::certificates::user(&settings.node_name), &["system:nodes"]),
+        proxy: plane.client("system:kube-proxy", &[]),
+        dns: plane.client("system:skiff-dns", &[]),
+    };
+    let node = agent::start(layout, settings, clients, &stop, reporter).await?;
     reporter.ready();
     tracing::info!(node = %settings.node_name, "cluster is up");
     tokio::select! {

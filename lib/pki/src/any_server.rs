@@ -1,5 +1,5 @@
-//! A verifier that takes any server certificate: kubelets sign their own, and upstream checks them only where it is told whom to
-//! trust (`--kubelet-certificate-authority`).
+//! A verifier that takes any server certificate. Where it is used, trust comes from elsewhere: kubelets of a server that was not told
+//! whom to trust (`--kubelet-certificate-authority`) sign their own, and a machine that joins checks what it read by its token.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -7,6 +7,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::Arc;
 
+/// Takes any certificate whose key the server proves to have.
 #[derive(Debug)]
 pub struct AnyServer(pub Arc<CryptoProvider>);
 
