@@ -33,7 +33,7 @@ test-e2e: ## real labs: namespaces, containerd, stock kubectl (root)
 	@$(SUDO) hack/deps.sh test --install
 	$(CARGO) build --workspace --bins
 	@hack/kubectl.sh
-	$(SUDO) env "PATH=$$PATH" SKIFF_BINARY="$(TARGET)/debug/skiff" $(CARGO) test --workspace --test single_node
+	$(SUDO) env "PATH=$$PATH" SKIFF_BINARY="$(TARGET)/debug/skiff" $(CARGO) test --workspace --no-fail-fast --test single_node --test two_nodes
 
 test-vm: ## a Debian machine in emulation: cgroup v2, limits, a power cut (slow)
 	@$(SUDO) hack/deps.sh vm --install

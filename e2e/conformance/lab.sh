@@ -65,11 +65,6 @@ up() {
   [ -x "$SKIFF" ] || { echo "$SKIFF is not built: cargo build --release --bin skiff" >&2; exit 1; }
   [ ! -e "$STATE" ] || down
   mkdir -p "$STATE"
-  # A second node comes by `skiff join`.
-  if [ "$NODES" -gt 1 ] && ! "$SKIFF" join --help >/dev/null 2>&1; then
-    echo "this skiff cannot join nodes to a cluster: the lab has one node" >&2
-    NODES=1
-  fi
   limits
   network
   registry

@@ -30,6 +30,29 @@ fn must(args: &[&str]) {
     run(Command::new(args[0]).args(&args[1..]), "").ok();
 }
 
+/// Makes a machine on a lab's wire: its network namespace, and the process that holds its mount namespace.
+pub(crate) fn machine(lab: &str, node: &str, ip: &str, dir: &Path) -> Child {
+    let (out, ns, port) = (format!("{lab}-out"), format!("{lab}-{node}"), format!("p-{node}"));
+    must(&["ip", "netns", "add", &ns]);
+    must(&["ip", "-n", &ns, "link", "set", "lo", "up"]);
+    must(&["ip", "-n", &out, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &ns]);
+    must(&["ip", "-n", &out, "link", "set", &port, "master", "v1", "up"]);
+    must(&["ip", "-n", &ns, "addr", "add", &format!("{ip}/24"), "dev", "eth0"]);
+    must(&["ip", "-n", &ns, "link", "set", "eth0", "up"]);
+    let ready = dir.join(format!("{node}-ready"));
+    let script = format!("mount --make-rshared / && touch {} && exec sleep infinity", ready.display());
+    let holder = Command::new("nsenter")
+        .arg(format!("--net=/run/netns/{ns}"))
+        .args(["unshare", "-m", "--propagation", "private", "sh", "-c", &script])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("the lab's holder starts");
+    crate::command::eventually("the lab's mount namespace", Duration::from_secs(20), || {
+        if ready.exists() { Ok(()) } else { Err("not made yet".into()) }
+    });
+    holder
+}
+
 /// Stock kubectl: `SKIFF_KUBECTL`, else the one `hack/kubectl.sh` built, else the one in PATH.
 fn kubectl() -> PathBuf {
     let built = root().join("target/tools/kubectl-v1.36.3");
@@ -43,27 +66,13 @@ impl Lab {
         let name = format!("{name}{}", std::process::id() % 100_000);
         let dir = PathBuf::from(format!("/tmp/skiff-{name}"));
         std::fs::create_dir_all(&dir).expect("a directory for the lab");
-        let (out, node) = (format!("{name}-out"), format!("{name}-n1"));
-        for ns in [&out, &node] {
-            must(&["ip", "netns", "add", ns]);
-            must(&["ip", "-n", ns, "link", "set", "lo", "up"]);
-        }
-        must(&["ip", "-n", &out, "link", "add", "v1", "type", "veth", "peer", "name", "eth0", "netns", &node]);
+        let out = format!("{name}-out");
+        must(&["ip", "netns", "add", &out]);
+        must(&["ip", "-n", &out, "link", "set", "lo", "up"]);
+        must(&["ip", "-n", &out, "link", "add", "v1", "type", "bridge"]);
         must(&["ip", "-n", &out, "addr", "add", &format!("{OUTSIDE_IP}/24"), "dev", "v1"]);
         must(&["ip", "-n", &out, "link", "set", "v1", "up"]);
-        must(&["ip", "-n", &node, "addr", "add", &format!("{NODE_IP}/24"), "dev", "eth0"]);
-        must(&["ip", "-n", &node, "link", "set", "eth0", "up"]);
-        let ready = dir.join("holder-ready");
-        let script = format!("mount --make-rshared / && touch {} && exec sleep infinity", ready.display());
-        let holder = Command::new("nsenter")
-            .arg(format!("--net=/run/netns/{node}"))
-            .args(["unshare", "-m", "--propagation", "private", "sh", "-c", &script])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the lab's holder starts");
-        crate::command::eventually("the lab's mount namespace", Duration::from_secs(20), || {
-            if ready.exists() { Ok(()) } else { Err("not made yet".into()) }
-        });
+        let holder = machine(&name, "n1", NODE_IP, &dir);
         Self { name, dir, holder, kubectl: kubectl() }
     }
 
@@ -131,10 +140,15 @@ impl Lab {
     }
     /// Pid of a Skiff process by its pid file.
     pub fn pid(&self, name: &str) -> i32 {
-        let path = self.data().join("run").join(format!("{name}.pid"));
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        text.split_whitespace().next().and_then(|p| p.parse().ok()).expect("a pid file begins with the pid")
+        pid(&self.data(), name)
     }
+}
+
+/// Pid of a Skiff process of an instance.
+pub(crate) fn pid(data: &Path, name: &str) -> i32 {
+    let path = data.join("run").join(format!("{name}.pid"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.split_whitespace().next().and_then(|p| p.parse().ok()).expect("a pid file begins with the pid")
 }
 
 impl Drop for Lab {

@@ -4,9 +4,11 @@
 pub mod command;
 pub mod image;
 pub mod lab;
+pub mod machine;
 pub mod namespace;
 pub mod registry;
 
 pub use command::{Output, run};
 pub use lab::Lab;
+pub use machine::Machine;
 pub use namespace::Namespace;

@@ -107,6 +107,9 @@ pub struct Up {
     pub instance: Instance,
     #[command(flatten)]
     pub options: Options,
+    /// Nodes on this machine, itself included; the others live in network namespaces [default: 1].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub nodes: Option<u8>,
     /// The kubeconfig that gets the context `skiff` [default: $KUBECONFIG, or ~/.kube/config].
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,

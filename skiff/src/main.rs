@@ -7,6 +7,7 @@ mod containerd;
 mod images;
 mod layout;
 mod multicall;
+mod nested;
 mod process;
 mod progress;
 mod server;

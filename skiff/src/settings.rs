@@ -25,6 +25,8 @@ pub struct Settings {
     pub cgroup_root: String,
     /// `https://HOST:PORT` of the cluster that this machine joined; absent where the control plane runs here.
     pub server: Option<String>,
+    /// Nodes on this machine, itself included.
+    pub nodes: u8,
     /// The kubeconfig that got the `skiff` context.
     pub kubeconfig: Option<PathBuf>,
 }
@@ -43,6 +45,7 @@ impl Default for Settings {
             container_runtime_endpoint: None,
             cgroup_root: "/".into(),
             server: None,
+            nodes: 1,
             kubeconfig: None,
         }
     }

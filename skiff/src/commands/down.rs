@@ -3,6 +3,7 @@
 use super::need_root;
 use crate::cli::Down;
 use crate::layout::Layout;
+use crate::nested;
 use crate::process::Daemon;
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -37,6 +38,7 @@ pub fn run(args: &Down) -> Result<(), String> {
         return Ok(());
     }
     let settings = settings.unwrap_or_default();
+    stop_nodes(&layout, &settings, args.purge, &mut progress)?;
     for name in ["server", "agent"] {
         if let Some(d) = Daemon::from_file(&layout.pid_file(name)) {
             d.stop(Duration::from_secs(20));
@@ -69,6 +71,22 @@ pub fn run(args: &Down) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The other nodes of this machine go first, each as a machine of its own.
+fn stop_nodes(layout: &Layout, settings: &Settings, purge: bool, progress: &mut Progress) -> Result<(), String> {
+    let nodes = nested::existing(layout, settings);
+    for node in &nodes {
+        let mut args = vec!["down"];
+        args.extend(purge.then_some("--purge"));
+        let out = node.skiff(&args)?.output().map_err(|e| format!("node {}: {e}", node.name))?;
+        if !out.status.success() {
+            return Err(format!("node {}: {}", node.name, String::from_utf8_lossy(&out.stderr).trim()));
+        }
+        node.remove()?;
+        progress.done(&format!("node {} stopped", node.name));
+    }
+    if nodes.is_empty() { Ok(()) } else { nested::remove_bridge() }
 }
 
 /// Stops every pod of our runtime, all at once; with `remove` the sandboxes go too.
@@ -168,6 +186,11 @@ fn remove_cgroups(root: &str) {
     let mut hierarchies = vec![base.to_path_buf()];
     hierarchies.extend(std::fs::read_dir(base).into_iter().flatten().flatten().map(|e| e.path()));
     for h in hierarchies {
-        prune(&h.join(root.trim_start_matches('/')).join("kubepods"));
+        let own = h.join(root.trim_start_matches('/'));
+        prune(&own.join("kubepods"));
+        if own != h {
+            // Made for us; whoever else uses it keeps it from going.
+            let _ = std::fs::remove_dir(own);
+        }
     }
 }

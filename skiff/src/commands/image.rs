@@ -5,7 +5,9 @@ use crate::cli::{ImageLoad, ImageLs};
 use crate::containerd::Tools;
 use crate::images::{self, Input};
 use crate::layout::Layout;
+use crate::nested;
 use crate::process::Daemon;
+use crate::settings::Settings;
 
 fn running(layout: &Layout) -> Result<Tools, String> {
     need_root()?;
@@ -21,7 +23,19 @@ pub fn load(args: &ImageLoad) -> Result<(), String> {
     for file in &args.files {
         print!("{}", images::import(&tools, &layout, &file.display().to_string(), Input::File(file))?);
     }
-    images::write_out(&layout)
+    images::write_out(&layout)?;
+    // A pod may land on any node of this machine.
+    let settings = Settings::load(&layout)?.unwrap_or_default();
+    for node in nested::existing(&layout, &settings) {
+        if Daemon::from_file(&node.layout.pid_file("containerd")).is_none() {
+            continue;
+        }
+        for file in &args.files {
+            images::import(&tools, &node.layout, &file.display().to_string(), Input::File(file))?;
+        }
+        images::write_out(&node.layout)?;
+    }
+    Ok(())
 }
 
 pub fn list(args: &ImageLs) -> Result<(), String> {

@@ -35,6 +35,15 @@ pub fn run(args: &Status) -> Result<ExitCode, String> {
             ),
         }
     }
+    for node in crate::nested::existing(&layout, &settings) {
+        for name in ["containerd", "agent"] {
+            let what = format!("{name} of {}", node.name);
+            match Daemon::from_file(&node.layout.pid_file(name)) {
+                Some(d) => line(&what, true, &format!("runs (pid {}, {})", d.pid, memory(d.pid))),
+                None => line(&what, false, "does not run: `skiff up` starts it"),
+            }
+        }
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(ask(&layout, &settings, &mut line));
     println!(

@@ -33,21 +33,28 @@ fn run<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
 }
 
 pub fn create(args: &TokenCreate) -> Result<(), String> {
-    let (layout, settings, client) = cluster(&args.instance)?;
+    let (layout, settings, _) = cluster(&args.instance)?;
     let ttl =
         kubelet::config::parse_duration(&args.ttl).ok_or_else(|| format!("--ttl {}: no duration like 30m or 24h", args.ttl))?;
+    let invitation = invite(&layout, &settings, ttl, &args.description)?;
+    println!("{invitation}");
+    if std::io::stdout().is_terminal() {
+        eprintln!("\nOn the other machine: sudo skiff join {invitation}");
+    }
+    Ok(())
+}
+
+/// A new token with what a machine must know beside it.
+pub fn invite(layout: &Layout, settings: &Settings, ttl: Duration, description: &str) -> Result<Invitation, String> {
+    let client = client::kubeconfig::client(&layout.admin_kubeconfig()).map_err(|e| e.to_string())?;
     let ca = pki::files::read(&layout.pki().join("ca.crt")).map_err(|e| e.to_string())?;
     let invitation = Invitation {
         token: Token::generate(),
         server: settings.server_url()?,
         pin: pki::bootstrap::pin(&ca).map_err(|e| e.to_string())?,
     };
-    run(make(&client, &invitation.token, ttl, &args.description))?;
-    println!("{invitation}");
-    if std::io::stdout().is_terminal() {
-        eprintln!("\nOn the other machine: sudo skiff join {invitation}");
-    }
-    Ok(())
+    run(make(&client, &invitation.token, ttl, description))?;
+    Ok(invitation)
 }
 
 /// Makes the token, and waits until it vouches for the cluster's description: from then on it works.

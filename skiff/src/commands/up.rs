@@ -5,6 +5,7 @@ use crate::cli::Up;
 use crate::containerd::{self, Tools};
 use crate::images;
 use crate::layout::Layout;
+use crate::nested::{self, Node};
 use crate::process::Daemon;
 use crate::progress::{self, Progress};
 use crate::settings::Settings;
@@ -44,6 +45,13 @@ pub fn run(args: &Up) -> Result<(), String> {
     settings.save(&layout)?;
     let kubeconfig = write_kubeconfig(&layout, &settings)?;
     progress.done(&format!("context `skiff` in {}", kubeconfig.display()));
+    if let Some(n) = args.nodes {
+        settings.nodes = settings.nodes.max(n);
+    }
+    if settings.nodes > 1 {
+        settings.save(&layout)?;
+        start_nodes(&layout, &settings, &mut progress)?;
+    }
     println!("\n Cluster is up after {}. Try:\n", progress.total());
     println!("   kubectl create deployment hello --image=skiff.dev/hello:1.0 --replicas=2 --port=8080");
     println!("   kubectl expose deployment hello --type=NodePort --port=80 --target-port=8080");
@@ -91,6 +99,32 @@ pub(super) fn start_daemon(
         daemon.stop(Duration::from_secs(5));
         format!("{e}\n  log: {}", log.display())
     })
+}
+
+/// The other nodes of this machine join as any machine does.
+fn start_nodes(layout: &Layout, settings: &Settings, progress: &mut Progress) -> Result<(), String> {
+    nested::ensure_bridge()?;
+    for number in 2..=settings.nodes {
+        let node = Node::new(layout, settings, number);
+        node.ensure(settings.address()?)?;
+        let cgroup = format!("{}/{}", settings.cgroup_root.trim_end_matches('/'), node.name);
+        let address = node.address().to_string();
+        let mut args = vec!["join", "--node-name", &node.name, "--node-ip", &address, "--cgroup-root", &cgroup];
+        let invitation = if node.layout.node_kubeconfig().exists() {
+            String::new()
+        } else {
+            super::token::invite(layout, settings, Duration::from_secs(600), "skiff up --nodes")?.to_string()
+        };
+        if !invitation.is_empty() {
+            args.push(&invitation);
+        }
+        let out = node.skiff(&args)?.output().map_err(|e| format!("node {}: {e}", node.name))?;
+        if !out.status.success() {
+            return Err(format!("node {}: {}", node.name, String::from_utf8_lossy(&out.stderr).trim()));
+        }
+        progress.done(&format!("node {} Ready at {address}", node.name));
+    }
+    Ok(())
 }
 
 /// Waits for the built-in images.

@@ -1,0 +1,146 @@
+//! Pods of different nodes see each other as they are; Services, DNS and node ports work on every node.
+
+use crate::{Test, Two};
+use e2e::lab::NODE_IP;
+use e2e::{Namespace, run};
+use std::process::Command;
+
+pub const TESTS: &[Test] = crate::tests![
+    pods_reach_each_other_untranslated,
+    services_names_and_node_ports_work_on_both,
+    logs_exec_and_forwarding_reach_the_second_node,
+    volumes_on_the_second_node,
+];
+
+/// A pod on each node that tells its clients their address, and a Service in front of the one on the first.
+const PODS: &str = r##"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: www}
+data:
+  who: "#!/bin/sh\necho 'Content-type: text/plain'\necho\necho $REMOTE_ADDR\n"
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a, labels: {app: a}}
+spec:
+  nodeSelector: {kubernetes.io/hostname: n1}
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: 'busybox:1.36', command: [httpd, -f, -p, '7000', -h, /www], volumeMounts: [{name: v, mountPath: /www/cgi-bin}]}]
+  volumes: [{name: v, configMap: {name: www, defaultMode: 0755}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: b, labels: {app: b}}
+spec:
+  nodeSelector: {kubernetes.io/hostname: n2}
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: 'busybox:1.36', command: [sh, -c, echo hello from b; exec httpd -f -p 7000 -h /www], volumeMounts: [{name: v, mountPath: /www/cgi-bin}]}]
+  volumes: [{name: v, configMap: {name: www, defaultMode: 0755}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: a}
+spec: {type: NodePort, selector: {app: a}, ports: [{port: 80, targetPort: 7000}]}
+"##;
+
+fn pods<'a>(two: &'a Two, name: &str) -> Namespace<'a> {
+    let ns = Namespace::new(&two.lab, name);
+    ns.apply(PODS);
+    for pod in ["pod/a", "pod/b"] {
+        ns.wait("condition=Ready", pod);
+    }
+    ns
+}
+
+/// Which address a server says that a pod has.
+fn asked(ns: &Namespace<'_>, pod: &str, host: &str, port: &str) -> String {
+    ns.eventually(&format!("{pod} asks {host}:{port}"), || {
+        let url = format!("http://{host}:{port}/cgi-bin/who");
+        let o = ns.kubectl(&["exec", pod, "--", "wget", "-qO-", "-T", "3", &url]);
+        if o.code == 0 { Ok(o.out.trim().to_owned()) } else { Err(o.err) }
+    })
+}
+
+/// The same question from a machine.
+fn curl(ns: &Namespace<'_>, command: impl Fn() -> Command, host: &str, port: &str) -> String {
+    ns.eventually(&format!("a machine asks {host}:{port}"), || {
+        let o = run(command().args(["-sS", "-f", "-m", "3", &format!("http://{host}:{port}/cgi-bin/who")]), "");
+        if o.code == 0 { Ok(o.out.trim().to_owned()) } else { Err(o.err) }
+    })
+}
+
+fn pods_reach_each_other_untranslated(two: &Two) {
+    let ns = pods(two, "untranslated");
+    let (a, b) = (ns.get("pod a", "{.status.podIP}"), ns.get("pod b", "{.status.podIP}"));
+    let range = |node: &str| ns.get(&format!("node {node}"), "{.spec.podCIDR}");
+    for (pod, node) in [(&a, "n1"), (&b, "n2")] {
+        let prefix = range(node).rsplit_once('.').map(|(p, _)| format!("{p}.")).unwrap_or_default();
+        assert!(pod.starts_with(&prefix), "{pod} lies in {node}'s {prefix}");
+    }
+    assert_ne!(range("n1"), range("n2"));
+    assert_eq!(asked(&ns, "b", &a, "7000"), b, "a sees b's address");
+    assert_eq!(asked(&ns, "a", &b, "7000"), a, "b sees a's address");
+    // And the machines are seen as they are by the pods of the other.
+    assert_eq!(curl(&ns, || two.lab.command("curl"), &b, "7000"), NODE_IP);
+    assert_eq!(curl(&ns, || two.second.command("curl"), &a, "7000"), two.second.ip);
+}
+
+fn services_names_and_node_ports_work_on_both(two: &Two) {
+    let ns = pods(two, "names");
+    let (ip, b) = (ns.get("service a", "{.spec.clusterIP}"), ns.get("pod b", "{.status.podIP}"));
+    assert_eq!(asked(&ns, "b", &ip, "80"), b, "a Service keeps the client's address");
+    assert_eq!(asked(&ns, "b", "a.names.svc.cluster.local", "80"), b, "by name");
+    assert_eq!(asked(&ns, "b", "a", "80"), b, "by its short name");
+    curl(&ns, || two.second.command("curl"), &ip, "80");
+    let port = ns.get("service a", "{.spec.ports[0].nodePort}");
+    for node in [NODE_IP, two.second.ip.as_str()] {
+        curl(&ns, || two.lab.outside("curl"), node, &port);
+    }
+}
+
+fn logs_exec_and_forwarding_reach_the_second_node(two: &Two) {
+    let ns = pods(two, "through");
+    assert_eq!(ns.kubectl(&["logs", "b"]).ok(), "hello from b\n");
+    assert_eq!(ns.kubectl(&["exec", "b", "--", "hostname"]).ok(), "b\n");
+    // The API server verifies the node's certificate, which the cluster signed on request.
+    let issued = ns.get("csr", "{range .items[*]}{.spec.signerName} {.spec.username} {.status.conditions[*].type}{\"\\n\"}{end}");
+    for line in
+        ["kubernetes.io/kube-apiserver-client-kubelet system:bootstrap:", "kubernetes.io/kubelet-serving system:node:n2 Approved"]
+    {
+        assert!(issued.contains(line), "{line:?} is in:\n{issued}");
+    }
+    let (cert, second) = (two.second.data().join("kubelet/pki/kubelet-server-current.pem"), &two.second);
+    assert!(second.sh(&format!("openssl x509 -noout -subject -in {}", cert.display())).ok().contains("system:node:n2"));
+}
+
+fn volumes_on_the_second_node(two: &Two) {
+    let ns = Namespace::new(&two.lab, "volumes");
+    ns.apply(
+        "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: writer}
+spec:
+  nodeSelector: {kubernetes.io/hostname: n2}
+  terminationGracePeriodSeconds: 0
+  securityContext: {runAsUser: 1000}
+  containers: [{name: c, image: 'busybox:1.36', command: [sh, -c, 'until echo kept >/data/file; do sleep 0.2; done; sleep 3600'], volumeMounts: [{name: v, mountPath: /data}]}]
+  volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]
+",
+    );
+    ns.wait("condition=Ready", "pod/writer");
+    let root = two.second.data().join("local-path");
+    let find = || two.second.sh(&format!("cat {}/pvc-*/file", root.display()));
+    ns.eventually("the file on the second machine", || if find().out == "kept\n" { Ok(()) } else { Err(find().err) });
+    ns.kubectl(&["delete", "pod/writer", "pvc/data", "--wait"]).ok();
+    ns.eventually("the directory is gone", || {
+        let left = two.second.sh(&format!("ls -A {}", root.display())).ok();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+}
