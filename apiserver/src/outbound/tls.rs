@@ -65,7 +65,7 @@ impl Trust {
         let provider = pki::tls::provider();
         let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?.dangerous();
         let builder = if self.insecure {
-            builder.with_custom_certificate_verifier(Arc::new(crate::subresources::AnyServer(provider)))
+            builder.with_custom_certificate_verifier(Arc::new(pki::any_server::AnyServer(provider)))
         } else {
             let given = if self.ca_bundle.is_empty() { system_bundle()? } else { self.ca_bundle.clone() };
             let pinned: Vec<_> = if self.ca_bundle.is_empty() { Vec::new() } else { pki::authority::certificates(&given)? };

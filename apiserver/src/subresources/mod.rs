@@ -11,7 +11,6 @@ mod scale;
 mod tunnel;
 
 pub use reviews::{Virtual, virtual_resource};
-pub use tls::AnyServer;
 
 use crate::admission::{Attributes, Operation};
 use crate::context::RequestCx;
