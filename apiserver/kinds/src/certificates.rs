@@ -3,7 +3,7 @@
 use crate::at::{At, copy_from, list_mut, value_at};
 use crate::check;
 use crate::print::{self, AGE, NAME, cells, col};
-use crate::strategy::{Column, Context, PrinterRow, Strategy};
+use crate::strategy::{Column, Context, PrinterRow, Requester, Strategy};
 use base64::Engine;
 use machinery::field::{Error, ErrorList, Path};
 use machinery::{Value, duration, json, meta, time};
@@ -39,19 +39,19 @@ const USAGES: [&str; 23] = [
     "netscape sgc",
 ];
 
-/// Writes who asks into a new request: to be called after `prepare_for_create`, which clears what the client wrote there.
-pub fn set_requester(obj: &mut Value, username: &str, uid: &str, groups: &[String], extra: &[(String, Vec<String>)]) {
+/// Writes who asks into a new request.
+fn set_requester(obj: &mut Value, username: &str, r: &Requester) {
     let spec = meta::entry(obj, &["spec"]);
-    for (f, v) in [("username", username), ("uid", uid)] {
+    for (f, v) in [("username", username), ("uid", &r.uid)] {
         if !v.is_empty() {
             spec.insert(f.into(), v.into());
         }
     }
-    if !groups.is_empty() {
-        spec.insert("groups".into(), json!(groups));
+    if !r.groups.is_empty() {
+        spec.insert("groups".into(), json!(r.groups));
     }
-    if !extra.is_empty() {
-        spec.insert("extra".into(), extra.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<machinery::Map<_, _>>().into());
+    if !r.extra.is_empty() {
+        spec.insert("extra".into(), json!(r.extra));
     }
 }
 
@@ -177,7 +177,7 @@ impl Strategy for CertificateSigningRequest {
             meta::remove(obj, &["spec", f]);
         }
         meta::remove(obj, &["status"]);
-        set_requester(obj, &cx.user, "", &[], &[]);
+        set_requester(obj, &cx.user, &cx.requester);
     }
     fn validate(&self, _: &Context, obj: &Value) -> ErrorList {
         let mut e = ErrorList::new();

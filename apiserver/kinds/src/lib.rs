@@ -28,9 +28,8 @@ pub mod strategy;
 pub mod table;
 mod workload;
 
-pub use certificates::set_requester;
 pub use core::event::{from_events_v1, to_events_v1};
 pub use core::pod::qos_class;
 pub use core::service::patch_allocated_values;
 pub use registry::{kinds_with_rules, strategy_for};
-pub use strategy::{Column, Context, Deletion, PrinterRow, Strategy};
+pub use strategy::{Column, Context, Deletion, PrinterRow, Requester, Strategy};

@@ -10,12 +10,22 @@ use machinery::field::ErrorList;
 pub struct Context {
     pub namespace: String,
     pub user: String,
+    /// The rest of who asks, for kinds that record it.
+    pub requester: Requester,
     /// Subresource written to: `status`, `scale`, … or empty. Those that write the object itself without being `status`
     /// (`ephemeralcontainers`, `resize`, `finalize`, `approval`) go through `prepare_for_update` and `validate_update`.
     pub subresource: String,
     /// Seconds since the epoch, from the server's clock.
     pub now: i64,
     pub dry_run: bool,
+}
+
+/// Who asks, beside the name.
+#[derive(Clone, Debug, Default)]
+pub struct Requester {
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: std::collections::BTreeMap<String, Vec<String>>,
 }
 
 /// What deleting an object means (upstream's RESTGracefulDeleteStrategy).

@@ -88,6 +88,11 @@ impl Creation<'_> {
         let kcx = kinds::Context {
             namespace: self.namespace.clone(),
             user: cx.user.name.clone(),
+            requester: kinds::Requester {
+                uid: cx.user.uid.clone(),
+                groups: cx.user.groups.clone(),
+                extra: cx.user.extra.clone(),
+            },
             subresource: String::new(),
             now: super::update::now(),
             dry_run: opts.dry_run,

@@ -244,6 +244,7 @@ async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Resul
     let kcx = kinds::Context {
         namespace: namespace.clone(),
         user: cx.user.name.clone(),
+        requester: kinds::Requester::default(),
         subresource: (*subresource).to_owned(),
         now: now(),
         dry_run: opts.dry_run,

@@ -53,12 +53,17 @@ fn pods<'a>(two: &'a Two, name: &str) -> Namespace<'a> {
     ns
 }
 
+/// httpd listens on IPv6 and writes `[::ffff:10.244.1.2]`.
+fn plain(address: &str) -> String {
+    address.trim().trim_start_matches("[::ffff:").trim_end_matches(']').to_owned()
+}
+
 /// Which address a server says that a pod has.
 fn asked(ns: &Namespace<'_>, pod: &str, host: &str, port: &str) -> String {
     ns.eventually(&format!("{pod} asks {host}:{port}"), || {
         let url = format!("http://{host}:{port}/cgi-bin/who");
-        let o = ns.kubectl(&["exec", pod, "--", "wget", "-qO-", "-T", "3", &url]);
-        if o.code == 0 { Ok(o.out.trim().to_owned()) } else { Err(o.err) }
+        let o = ns.kubectl(&["exec", pod, "--", "wget", "-qO-", &url]);
+        if o.code == 0 { Ok(plain(&o.out)) } else { Err(o.err) }
     })
 }
 
@@ -66,7 +71,7 @@ fn asked(ns: &Namespace<'_>, pod: &str, host: &str, port: &str) -> String {
 fn curl(ns: &Namespace<'_>, command: impl Fn() -> Command, host: &str, port: &str) -> String {
     ns.eventually(&format!("a machine asks {host}:{port}"), || {
         let o = run(command().args(["-sS", "-f", "-m", "3", &format!("http://{host}:{port}/cgi-bin/who")]), "");
-        if o.code == 0 { Ok(o.out.trim().to_owned()) } else { Err(o.err) }
+        if o.code == 0 { Ok(plain(&o.out)) } else { Err(o.err) }
     })
 }
 

@@ -30,7 +30,7 @@ pub trait Kernel: Send {
     async fn reach(&mut self, address: Ipv4Addr) -> Result<Reach>;
     /// Adds or changes the route to a range; `source` is what packets from the node itself carry.
     async fn set(&mut self, range: Ipv4Net, gateway: Ipv4Addr, link: u32, source: Option<Ipv4Addr>) -> Result<()>;
-    async fn delete(&mut self, range: Ipv4Net) -> Result<()>;
+    async fn delete(&mut self, range: Ipv4Net, gateway: Ipv4Addr) -> Result<()>;
 }
 
 /// The kernel of this network namespace.
@@ -78,8 +78,9 @@ impl Kernel for Netlink {
         nl(format!("set the route to {range} via {gateway}"), self.0.replace_route(route).await)
     }
 
-    async fn delete(&mut self, range: Ipv4Net) -> Result<()> {
-        let route = Ipv4Route::from_addr(range.network(), range.prefix_len()).protocol(PROTOCOL);
+    async fn delete(&mut self, range: Ipv4Net, gateway: Ipv4Addr) -> Result<()> {
+        // Without the gateway the kernel would look for a route of another scope.
+        let route = Ipv4Route::from_addr(range.network(), range.prefix_len()).gateway(gateway).protocol(PROTOCOL);
         nl(format!("remove the route to {range}"), self.0.del_route_if_exists(route).await).map(drop)
     }
 }
@@ -90,8 +91,8 @@ pub fn remove() -> Result<()> {
     let runtime = runtime.map_err(|e| Error { action: "start".into(), source: e.into() })?;
     runtime.block_on(async {
         let mut kernel = Netlink::open()?;
-        for range in kernel.ours().await?.into_keys() {
-            kernel.delete(range).await?;
+        for (range, gateway) in kernel.ours().await? {
+            kernel.delete(range, gateway).await?;
         }
         Ok(())
     })

@@ -104,8 +104,8 @@ async fn sync(config: &Config, peers: &Peers, kernel: &mut impl Kernel) -> Resul
             Err(e) => failure = Some(e),
         }
     }
-    for range in stale.into_keys() {
-        kernel.delete(range).await?;
+    for (range, gateway) in stale {
+        kernel.delete(range, gateway).await?;
     }
     failure.map_or(Ok(beyond), Err)
 }
@@ -137,7 +137,7 @@ mod tests {
             self.0.insert(range, gateway);
             Ok(())
         }
-        async fn delete(&mut self, range: Ipv4Net) -> Result<()> {
+        async fn delete(&mut self, range: Ipv4Net, _: Ipv4Addr) -> Result<()> {
             self.1.push(format!("delete {range}"));
             self.0.remove(&range);
             Ok(())

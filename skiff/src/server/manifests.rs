@@ -87,8 +87,6 @@ fn collection(object: &Value) -> Option<String> {
         "Service" => format!("/api/v1/namespaces/{namespace}/services"),
         "ConfigMap" => format!("/api/v1/namespaces/{namespace}/configmaps"),
         "ServiceAccount" => format!("/api/v1/namespaces/{namespace}/serviceaccounts"),
-        "ClusterRole" => format!("{rbac}/clusterroles"),
-        "ClusterRoleBinding" => format!("{rbac}/clusterrolebindings"),
         "Role" => format!("{rbac}/namespaces/{namespace}/roles"),
         "RoleBinding" => format!("{rbac}/namespaces/{namespace}/rolebindings"),
         _ => return None,
