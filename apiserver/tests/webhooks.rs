@@ -255,6 +255,10 @@ async fn configurations_themselves() {
     let uri = format!("{GROUP}/validatingwebhookconfigurations/test");
     let (code, v, _) = server.call("DELETE", &uri, &Value::Null).await;
     assert_eq!(code, 200, "no webhook keeps its own configuration: {v}");
+    let nowhere = hooks.webhook("/", json!({"clientConfig": {"service": {"namespace": "n", "name": "s", "path": ""}}}));
+    let configuration = json!({"metadata": {"name": "nowhere"}, "webhooks": [nowhere]});
+    let (code, v, _) = server.call("POST", &format!("{GROUP}/validatingwebhookconfigurations?dryRun=All"), &configuration).await;
+    assert_eq!(code, 201, "an empty path is the root: {v}");
     let hook = |expression: &str| {
         let conditional = hooks.webhook("/deny", json!({"matchConditions": [{"name": "c", "expression": expression}]}));
         json!({"metadata": {"name": "conditional"}, "webhooks": [conditional]})

@@ -210,7 +210,7 @@ pub fn client_config(c: At, e: &mut ErrorList) {
         port.invalid(e, "port is not valid: must be between 1 and 65535, inclusive");
     }
     let path = service.get("path");
-    if path.present() && path.str() != "/" {
+    if path.present() && !matches!(path.str(), "" | "/") {
         if !path.str().starts_with('/') {
             path.invalid_str(e, "must start with a '/'");
         }
