@@ -93,6 +93,7 @@ async fn filtered(
     if matches!(permit, Some(Err(_))) {
         return respond::status(&Status::too_many_requests("Too many requests, please try again later.", 1), None);
     }
+    let remote = user.is_none();
     let user = match authenticated(server, &mut parts, user).await {
         Ok(u) => u,
         Err(s) => return respond::status(&s, None),
@@ -113,6 +114,9 @@ async fn filtered(
         done.unwrap_or_else(|_| Err(Status::new(504, "Timeout", "request did not complete within the allotted timeout")))
     };
     let mut answer = outcome.unwrap_or_else(|s| respond::status(&s, cx.accept_status()));
+    if remote {
+        server.flow_control.tell(&cx.user, &cx.info, answer.headers_mut());
+    }
     for w in cx.take_warnings() {
         if let Ok(v) = HeaderValue::from_str(&format!("299 - {}", quoted(&w))) {
             answer.headers_mut().append(header::WARNING, v);

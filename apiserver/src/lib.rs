@@ -10,6 +10,7 @@ pub mod config;
 mod context;
 mod discovery;
 mod extensions;
+mod flow_control;
 mod handle;
 mod health;
 pub mod http;

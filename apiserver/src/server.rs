@@ -41,6 +41,7 @@ pub struct Inner {
     /// Towards webhooks and aggregated API servers.
     pub outbound: Arc<crate::outbound::Outbound>,
     pub aggregation: crate::aggregation::Aggregation,
+    pub flow_control: Arc<crate::flow_control::FlowControl>,
 }
 
 impl Inner {

@@ -112,6 +112,7 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         openapi: crate::openapi::OpenApi,
         outbound,
         aggregation,
+        flow_control: Arc::default(),
         config,
     });
     bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
@@ -129,6 +130,12 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
     }
     aggregate(&server).await?;
     crate::extensions::start(&server).await?;
+    for resource in crate::flow_control::FlowControl::RESOURCES {
+        let flow_control = server.flow_control.clone();
+        let apply = move |_: &str, name: &str, obj: Option<&machinery::Value>| flow_control.apply(resource, name, obj);
+        feed(&server, "flowcontrol.apiserver.k8s.io", resource, apply).await?;
+    }
+    bootstrap::keep_flow_control(server.clone());
     warm(&server).await?;
     let interval = server.config.etcd_compaction_interval;
     if interval > Duration::ZERO {

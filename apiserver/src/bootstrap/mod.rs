@@ -1,6 +1,7 @@
 //! What a new cluster starts with, and what is put back when it goes missing: system namespaces, priority classes, default RBAC,
 //! the `kubernetes` Service and its endpoints. Upstream: pkg/controlplane.
 
+mod flow_control;
 mod kubernetes_service;
 mod policy;
 
@@ -31,12 +32,38 @@ pub async fn run(server: &Arc<Inner>) -> Result<(), Status> {
         store_new(server, "scheduling.k8s.io", "priorityclasses", class).await?;
     }
     policy::reconcile(server).await?;
+    flow_control::reconcile(server).await?;
     authentication_config(server).await?;
     token_tracking(server).await?;
     kubernetes_service::reconcile(server).await?;
     server.health.bootstrapped.store(true, Ordering::Relaxed);
     kubernetes_service::keep(server.clone());
     Ok(())
+}
+
+/// Keeps the flow schemas' conditions true, and the mandatory objects there, for as long as the server runs.
+pub fn keep_flow_control(server: Arc<Inner>) {
+    tokio::spawn(async move {
+        let shutdown = server.shutdown.clone();
+        let work = async {
+            loop {
+                server.flow_control.changed.notified().await;
+                let done = match flow_control::reconcile(&server).await {
+                    Ok(()) => flow_control::conditions(&server).await,
+                    Err(e) => Err(e),
+                };
+                if let Err(error) = done {
+                    tracing::warn!(%error, "keeping flow schemas and priority levels");
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    server.flow_control.changed.notify_one();
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = shutdown.cancelled() => {}
+        }
+    });
 }
 
 /// Since when the use of secret-based tokens is tracked; the controller that cleans up unused ones asks.

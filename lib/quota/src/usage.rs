@@ -224,3 +224,6 @@ fn cross_namespace_affinity(pod: &Value) -> bool {
             || of("preferredDuringSchedulingIgnoredDuringExecution").iter().filter_map(|t| t.get("podAffinityTerm")).any(crosses)
     })
 }
+
+#[cfg(test)]
+mod tests;
