@@ -5,7 +5,6 @@ use crate::config::Config;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::resources::{Entry, Table};
-use crate::services::Allocators;
 use arc_swap::ArcSwap;
 use auth::Authorizer;
 use machinery::{Status, Value};
@@ -25,7 +24,6 @@ pub struct Inner {
     pub authenticator: auth::Authenticator,
     pub authorizer: Arc<dyn Authorizer>,
     pub admission: Chain,
-    pub allocators: Allocators,
     pub health: Health,
     pub metrics: Metrics,
     pub issuer: auth::token::Issuer,

@@ -94,7 +94,6 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
     let aggregation = Aggregation::new(front_proxy(&config)?);
     let kubelet = Connector::new(&config).map_err(setup("kubelet client"))?;
     let server = Arc::new(Inner {
-        allocators: crate::services::Allocators::new(&config),
         admission: admission(&config, hooks.clone()),
         store: store.clone(),
         table,
@@ -136,6 +135,16 @@ pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, E
         feed(&server, "flowcontrol.apiserver.k8s.io", resource, apply).await?;
     }
     bootstrap::keep_flow_control(server.clone());
+    crate::services::repair(&server).await.map_err(Error::Bootstrap)?;
+    let deleted = Arc::new(tokio::sync::Notify::new());
+    let told = deleted.clone();
+    let apply = move |_: &str, _: &str, obj: Option<&machinery::Value>| {
+        if obj.is_none() {
+            told.notify_one();
+        }
+    };
+    feed(&server, "networking.k8s.io", "ipaddresses", apply).await?;
+    crate::services::keep(server.clone(), deleted);
     warm(&server).await?;
     let interval = server.config.etcd_compaction_interval;
     if interval > Duration::ZERO {

@@ -425,3 +425,105 @@ async fn an_autoscaler_has_two_versions() {
     let (_, group) = s.get("/apis/autoscaling").await;
     assert_eq!(group["preferredVersion"]["version"], "v2");
 }
+
+#[tokio::test]
+async fn two_servers_give_out_no_address_twice() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), store::memory().unwrap());
+    let config = Config {
+        cert_dir: dir.path().to_owned(),
+        authorization_mode: vec![AuthorizationMode::Rbac],
+        disable_admission_plugins: vec!["ServiceAccount".into()],
+        service_cluster_ip_range: vec!["10.96.0.0/28".parse().unwrap()],
+        service_node_port_range: (30000, 30019),
+        ..Config::default()
+    };
+    let a = apiserver::build(config.clone(), store.clone()).await.expect("a server");
+    let b = apiserver::build(config, store).await.expect("another");
+    let servers = [Server { api: a, _dir: dir }, Server { api: b, _dir: tempfile::tempdir().unwrap() }];
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, ip: &str| json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "clusterIP": ip, "ports": [{"port": 80}]}});
+    let (mut ips, mut ports) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    // The Service `kubernetes` has one of the 14.
+    for i in 0..13 {
+        let (code, v) = servers[i % 2].json("POST", services, &service(&format!("s{i}"), "")).await;
+        assert_eq!(code, 201, "{v}");
+        ips.insert(v["spec"]["clusterIP"].as_str().unwrap().to_owned());
+        ports.insert(v["spec"]["ports"][0]["nodePort"].as_u64().unwrap());
+    }
+    assert_eq!((ips.len(), ports.len(), ips.contains("10.96.0.1")), (13, 13, false));
+    let taken = ips.first().unwrap().clone();
+    for (name, server, ip, dry, want) in [
+        ("full", 0, "", "", "failed to allocate a serviceIP: range is full"),
+        ("taken", 1, taken.as_str(), "", "provided IP is already allocated"),
+        ("outside", 0, "10.97.0.5", "", "the provided network does not match the current range"),
+        ("broadcast", 0, "10.96.0.15", "?dryRun=All", "The range of valid IPs is 10.96.0.0/28"),
+    ] {
+        let (code, v) = servers[server].json("POST", &format!("{services}{dry}"), &service("x", ip)).await;
+        assert_eq!(code, 422, "{name}");
+        assert!(v["message"].as_str().unwrap().contains(want), "{name}: {v}");
+    }
+
+    let addresses = "/apis/networking.k8s.io/v1/ipaddresses";
+    let (_, s3) = servers[0].get(&format!("{services}/s3")).await;
+    let ip = s3["spec"]["clusterIP"].as_str().unwrap();
+    let (_, address) = servers[1].get(&format!("{addresses}/{ip}")).await;
+    assert_eq!(address["spec"]["parentRef"], json!({"resource": "services", "namespace": "default", "name": "s3"}));
+    assert_eq!(address["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
+    // What one server frees, the other has; a change of type gives back, too.
+    assert_eq!(servers[1].send("DELETE", &format!("{services}/s3"), "", "").await.0, 200);
+    assert_eq!(servers[0].get(&format!("{addresses}/{ip}")).await.0, 404);
+    let (code, v) = servers[0].json("POST", services, &service("again", ip)).await;
+    assert_eq!(code, 201, "{v}");
+    let external = r#"{"spec": {"type": "ExternalName", "externalName": "x.example", "ports": null}}"#;
+    let (code, v) = servers[0].send("PATCH", &format!("{services}/again"), "application/merge-patch+json", external).await;
+    assert_eq!(code, 200, "{v}");
+    assert_eq!(servers[1].get(&format!("{addresses}/{ip}")).await.0, 404);
+
+    // Another range serves once it is ready.
+    let ranges = "/apis/networking.k8s.io/v1/servicecidrs";
+    let more = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["203.0.113.0/24"]}});
+    assert_eq!(servers[0].json("POST", ranges, &more).await.0, 201);
+    assert_eq!(servers[1].json("POST", services, &service("far", "203.0.113.10")).await.0, 422);
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+    let (code, v) =
+        servers[0].send("PATCH", &format!("{ranges}/more/status"), "application/merge-patch+json", ready.to_string()).await;
+    assert_eq!(code, 200, "{v}");
+    let (code, v) = servers[1].json("POST", services, &service("far", "203.0.113.10")).await;
+    assert_eq!((code, v["spec"]["clusterIP"].as_str()), (201, Some("203.0.113.10")), "{v}");
+}
+
+#[tokio::test]
+async fn requests_are_told_their_flow_schema() {
+    let s = Server::start().await;
+    let flow = "/apis/flowcontrol.apiserver.k8s.io/v1";
+    let (_, probes) = s.get(&format!("{flow}/flowschemas/probes")).await;
+    assert_eq!(probes["status"]["conditions"][0]["status"], "False", "{probes}");
+    let (_, level) = s.get(&format!("{flow}/prioritylevelconfigurations/exempt")).await;
+    let r = s.api.handle(Request::builder().uri("/readyz").body(body::full("")).unwrap()).await;
+    let told = |h: &str| r.headers().get(h).and_then(|v| v.to_str().ok());
+    assert_eq!(told("x-kubernetes-pf-flowschema-uid"), probes["metadata"]["uid"].as_str());
+    assert_eq!(told("x-kubernetes-pf-prioritylevel-uid"), level["metadata"]["uid"].as_str());
+    let (_, all) = s.get(&format!("{flow}/flowschemas")).await;
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(11));
+}
+
+#[tokio::test]
+async fn a_deletion_that_lost_a_race_says_so() {
+    let s = Server::start().await;
+    for i in 0..50 {
+        let name = format!("m{i}");
+        let made = json!({"metadata": {"name": name, "finalizers": ["example.com/x"]}});
+        let (_, made) = s.json("POST", MAPS, &made).await;
+        let path = format!("{MAPS}/{name}");
+        let options = json!({"preconditions": {"resourceVersion": made["metadata"]["resourceVersion"]}});
+        let label = format!(r#"{{"metadata": {{"labels": {{"a": "{i}"}}}}}}"#);
+        let (_, (code, _)) = tokio::join!(
+            s.send("PATCH", &path, "application/merge-patch+json", label),
+            s.send("DELETE", &path, "application/json", options.to_string()),
+        );
+        let (_, now) = s.get(&path).await;
+        let marked = now["metadata"]["deletionTimestamp"].is_string();
+        assert_eq!((code == 200, code == 409), (marked, !marked), "{code}: {now}");
+    }
+}

@@ -22,11 +22,13 @@ pub mod job;
 pub mod namespace;
 pub mod node;
 pub mod nodeloadbalancer;
+pub mod podautoscaler;
 pub mod policystatus;
 pub mod replicaset;
 pub mod resourcequota;
 pub mod rootca;
 pub mod serviceaccount;
+pub mod servicecidr;
 pub mod statefulset;
 pub mod volume;
 

@@ -41,6 +41,7 @@ const CONTROLLERS: &[Controller] = controllers![
     "endpointslice-controller" "endpointslice-controller" crate::endpointslice::run,
     "endpointslice-mirroring-controller" "endpointslicemirroring-controller" crate::endpointslice::mirroring::run,
     "garbage-collector-controller" "generic-garbage-collector" crate::garbagecollector::run,
+    "horizontal-pod-autoscaler-controller" "horizontal-pod-autoscaler" crate::podautoscaler::run,
     "job-controller" "job-controller" crate::job::run,
     "ttl-after-finished-controller" "ttl-after-finished-controller" crate::job::ttl::run,
     "cronjob-controller" "cronjob-controller" crate::cronjob::run,
@@ -60,6 +61,7 @@ const CONTROLLERS: &[Controller] = controllers![
     "ephemeral-volume-controller" "ephemeral-volume-controller" crate::volume::ephemeral::run,
     "local-path-provisioner-controller" "persistent-volume-binder" crate::volume::local_path::run,
     "validatingadmissionpolicy-status-controller" "validatingadmissionpolicy-status-controller" crate::policystatus::run,
+    "service-cidr-controller" "service-cidrs-controller" crate::servicecidr::run,
     "serviceaccount-controller" "service-account-controller" crate::serviceaccount::run,
 ];
 

@@ -5,6 +5,7 @@ pub mod authn;
 pub mod authz;
 pub mod node;
 pub mod objects;
+pub mod pod_names;
 pub mod rbac;
 pub mod review;
 pub mod token;

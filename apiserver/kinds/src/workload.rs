@@ -2,9 +2,29 @@
 
 use crate::at::{At, same, value_at};
 use crate::core::pod::spec;
+use crate::print::{self, AGE, CONTAINERS, IMAGES, NAME, cells, int, wide};
 use crate::selectors;
+use crate::strategy::{Column, PrinterRow};
 use machinery::field::ErrorList;
 use machinery::{Value, meta};
+
+/// Columns of ReplicaSets and ReplicationControllers.
+pub static REPLICA_COLUMNS: [Column; 8] =
+    [NAME, int("Desired", ""), int("Current", ""), int("Ready", ""), AGE, CONTAINERS, IMAGES, wide("Selector", "")];
+
+pub fn replica_cells(obj: &Value, selector: String, now: i64) -> PrinterRow {
+    let [names, images] = print::containers(meta::list_at(obj, &["spec", "template", "spec", "containers"]));
+    cells([
+        print::name(obj),
+        print::number(obj, &["spec", "replicas"]),
+        print::number(obj, &["status", "replicas"]),
+        print::number(obj, &["status", "readyReplicas"]),
+        print::age(obj, now),
+        names,
+        images,
+        selector.into(),
+    ])
+}
 
 pub const MISMATCH: &str = "`selector` does not match template `labels`";
 

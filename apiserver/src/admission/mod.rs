@@ -10,7 +10,6 @@ mod lifecycle;
 mod limit_ranger;
 mod node_restriction;
 mod node_taints;
-mod pod_names;
 mod pod_security;
 mod policy;
 mod priority;

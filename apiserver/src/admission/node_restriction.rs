@@ -1,6 +1,6 @@
 //! NodeRestriction: a kubelet changes its own node and its own pods, and nothing else. Upstream: plugin/pkg/admission/noderestriction.
 
-use super::{Attributes, Lister, Operation, Plugin, pod_names};
+use super::{Attributes, Lister, Operation, Plugin};
 use async_trait::async_trait;
 use auth::authz;
 use machinery::meta::{annotations, at, bool_at, labels, list_at, name, remove, str_at, uid};
@@ -100,7 +100,7 @@ fn mirror_pod(node: &str, a: &Attributes, pod: &Value, cx: &dyn Lister) -> Resul
     if uid(&own) != claimed {
         return refuse(format!("node {node} UID mismatch: expected {claimed} got {}", uid(&own)));
     }
-    if let Some(resource) = pod_names::api_object(pod) {
+    if let Some(resource) = auth::pod_names::api_object(pod) {
         return refuse(format!("node {node:?} can not create pods that reference {resource}"));
     }
     Ok(())

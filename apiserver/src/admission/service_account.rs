@@ -1,6 +1,6 @@
 //! ServiceAccount: every pod runs as one, with its token mounted. Upstream: plugin/pkg/admission/serviceaccount.
 
-use super::{Attributes, Lister, Operation, Plugin, pod_names, random_suffix};
+use super::{Attributes, Lister, Operation, Plugin, random_suffix};
 use async_trait::async_trait;
 use machinery::meta::{annotations, at, entry, list_at, set, str_at};
 use machinery::{GroupResource, Status, Value, json};
@@ -88,7 +88,7 @@ fn mirror(a: &Attributes, pod: &Value) -> Result<(), Status> {
     if !str_at(pod, &["spec", "serviceAccountName"]).is_empty() {
         return Err(a.forbid(pod, "a mirror pod may not reference service accounts"));
     }
-    if !pod_names::secrets(pod).is_empty() {
+    if !auth::pod_names::secrets(pod).is_empty() {
         return Err(a.forbid(pod, "a mirror pod may not reference secrets"));
     }
     let sources = list_at(pod, &["spec", "volumes"]).iter().flat_map(|v| list_at(v, &["projected", "sources"]));

@@ -53,14 +53,7 @@ const SCHEMAS: [(&str, &str, u32, &str, Who, What); 11] = [
     ),
     ("system-node-high", "node-high", 400, "ByUser", Who::Groups(&["system:nodes"]), What::Nodes),
     ("system-nodes", "system", 500, "ByUser", Who::Groups(&["system:nodes"]), What::All),
-    (
-        "kube-controller-manager",
-        "workload-high",
-        800,
-        "ByNamespace",
-        Who::Users(&["system:kube-controller-manager"]),
-        What::All,
-    ),
+    ("kube-controller-manager", "workload-high", 800, "ByNamespace", Who::Users(&["system:kube-controller-manager"]), What::All),
     ("kube-scheduler", "workload-high", 800, "ByNamespace", Who::Users(&["system:kube-scheduler"]), What::All),
     ("kube-system-service-accounts", "workload-high", 900, "ByNamespace", Who::System, What::All),
     ("service-accounts", "workload-low", 9000, "ByUser", Who::Groups(&["system:serviceaccounts"]), What::All),
@@ -133,44 +126,55 @@ fn schemas() -> Vec<Value> {
         if !distinguisher.is_empty() {
             spec["distinguisherMethod"] = json!({"type": distinguisher});
         }
-        object("FlowSchema", name, spec)
+        let mut schema = object("FlowSchema", name, spec);
+        schema["status"] = json!({"conditions": [dangling(level, true)]});
+        schema
     });
     all.collect()
 }
 
 /// Makes what is missing and brings the rest up to date, as far as each object's annotation allows.
 pub async fn reconcile(server: &Arc<Inner>) -> Result<(), Status> {
-    for (resource, objects) in [("prioritylevelconfigurations", levels()), ("flowschemas", schemas())] {
-        for object in objects {
-            let name = meta::name(&object).to_owned();
-            if store_new(server, GROUP, resource, object.clone()).await? {
-                continue;
-            }
-            let mandatory = matches!(name.as_str(), "exempt" | "catch-all");
-            let entry = server.entry(GROUP, resource)?;
-            let Some(storage) = &entry.storage else { continue };
-            let mut wanted = object;
-            crate::registry::codec::default(&entry, &mut wanted);
-            let spec = wanted["spec"].take();
-            let done = storage
-                .guaranteed_update("", &name, &storage::Preconditions::default(), false, |old| {
-                    let mut new = old.unwrap_or(Value::Null);
-                    let follows = meta::str_at(&new, &["metadata", "annotations", AUTO_UPDATE]) == "true";
-                    if (mandatory || follows) && new["spec"] != spec {
-                        new["spec"] = spec.clone();
-                        let generation = meta::i64_at(&new, &["metadata", "generation"]).unwrap_or(0) + 1;
-                        meta::set(&mut new, &["metadata", "generation"], generation.into());
-                    }
-                    async move { Ok(storage::Update::from(new)) }
-                })
-                .await;
-            match done {
-                Err(s) if !s.is_not_found() => return Err(s),
-                _ => {}
-            }
-        }
+    let levels = levels().into_iter().map(|o| ("prioritylevelconfigurations", o));
+    let all = levels.chain(schemas().into_iter().map(|o| ("flowschemas", o)));
+    // Together, so that a first start waits for the disk once.
+    futures::future::try_join_all(all.map(|(resource, object)| ensure(server, resource, object))).await.map(drop)
+}
+
+async fn ensure(server: &Arc<Inner>, resource: &str, mut object: Value) -> Result<(), Status> {
+    let name = meta::name(&object).to_owned();
+    let mandatory = matches!(name.as_str(), "exempt" | "catch-all");
+    let entry = server.entry(GROUP, resource)?;
+    let storage = entry.storage.as_ref().ok_or_else(|| Status::internal("nothing is kept of this resource"))?;
+    crate::registry::codec::default(&entry, &mut object);
+    if storage.peek("", &name).is_none() && store_new(server, GROUP, resource, object.clone()).await? {
+        return Ok(());
     }
-    Ok(())
+    let spec = object["spec"].take();
+    let done = storage
+        .guaranteed_update("", &name, &storage::Preconditions::default(), false, |old| {
+            let mut new = old.unwrap_or(Value::Null);
+            let follows = meta::str_at(&new, &["metadata", "annotations", AUTO_UPDATE]) == "true";
+            if (mandatory || follows) && new["spec"] != spec {
+                new["spec"] = spec.clone();
+                let generation = meta::i64_at(&new, &["metadata", "generation"]).unwrap_or(0) + 1;
+                meta::set(&mut new, &["metadata", "generation"], generation.into());
+            }
+            async move { Ok(storage::Update::from(new)) }
+        })
+        .await;
+    match done {
+        Err(s) if !s.is_not_found() => Err(s),
+        _ => Ok(()),
+    }
+}
+
+/// The condition of a schema, by whether its level is there.
+fn dangling(level: &str, found: bool) -> Value {
+    let (status, reason, what) =
+        if found { ("False", "Found", "and it exists") } else { ("True", "NotFound", "but there is no such object") };
+    json!({"type": "Dangling", "status": status, "lastTransitionTime": crate::registry::metadata::now(), "reason": reason,
+        "message": format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} {what}")})
 }
 
 /// Writes the condition `Dangling` of every flow schema that does not say the truth.
@@ -183,20 +187,12 @@ pub async fn conditions(server: &Arc<Inner>) -> Result<(), Status> {
     for schema in schemas.peek_all("") {
         let schema = schema.value();
         let level = meta::str_at(&schema, &["spec", "priorityLevelConfiguration", "name"]);
-        let (status, reason, what) = match levels.peek("", level) {
-            Some(_) => ("False", "Found", "it exists"),
-            None => ("True", "NotFound", "there is no such object"),
-        };
-        let message = format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} and {what}");
-        let message = if reason == "Found" { message } else { message.replace(" and there", " but there") };
+        let condition = dangling(level, levels.peek("", level).is_some());
         let is_dangling = |c: &&Value| meta::str_at(c, &["type"]) == "Dangling";
-        let now = crate::registry::metadata::now();
-        let told = |c: &Value| (meta::str_at(c, &["status"]) == status) && meta::str_at(c, &["message"]) == message;
+        let told = |c: &Value| c["status"] == condition["status"] && c["message"] == condition["message"];
         if meta::list_at(&schema, &["status", "conditions"]).iter().find(is_dangling).is_some_and(told) {
             continue;
         }
-        let condition =
-            json!({"type": "Dangling", "status": status, "lastTransitionTime": now, "reason": reason, "message": message});
         let done = schemas
             .guaranteed_update("", meta::name(&schema), &storage::Preconditions::default(), false, |old| {
                 let mut new = old.unwrap_or(Value::Null);

@@ -24,7 +24,26 @@ async fn service_cidr(server: &Arc<Inner>) -> Result<(), Status> {
         "lastTransitionTime": crate::registry::metadata::now()});
     let cidr = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": NAME},
         "spec": {"cidrs": ranges}, "status": {"conditions": [ready]}});
-    store_new(server, "networking.k8s.io", "servicecidrs", cidr).await.map(|_| ())
+    if store_new(server, "networking.k8s.io", "servicecidrs", cidr.clone()).await? {
+        return Ok(());
+    }
+    // Without the condition nothing is given out of it.
+    let entry = server.entry("networking.k8s.io", "servicecidrs")?;
+    let storage = entry.storage.as_ref().ok_or_else(|| Status::internal("nothing is kept of this resource"))?;
+    let done = storage
+        .guaranteed_update("", NAME, &storage::Preconditions::default(), false, |old| {
+            let mut new = old.unwrap_or(Value::Null);
+            let judged = meta::list_at(&new, &["status", "conditions"]).iter().any(|c| meta::str_at(c, &["type"]) == "Ready");
+            if !judged && meta::deletion_timestamp(&new).is_none() && new["spec"]["cidrs"] == cidr["spec"]["cidrs"] {
+                new["status"] = cidr["status"].clone();
+            }
+            async move { Ok(storage::Update::from(new)) }
+        })
+        .await;
+    match done {
+        Err(s) if !s.is_not_found() => Err(s),
+        _ => Ok(()),
+    }
 }
 
 /// Brings the objects to what they should be.

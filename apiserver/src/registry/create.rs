@@ -115,7 +115,7 @@ impl Creation<'_> {
         if let Some(typed) = schema::Registry::builtin().typed_kind(&gvk.group, &gvk.version, &gvk.kind) {
             schema::decode::complete(&mut obj, typed);
         }
-        let reservation = server.allocators.begin(server, entry, &mut obj, None, opts.dry_run).await?;
+        let reservation = crate::services::begin(server, entry, &mut obj, None, opts.dry_run).await?;
         let mut errs = metadata::validate_create(entry, &obj);
         errs.extend(entry.strategy.validate(&kcx, &obj));
         if !errs.is_empty() {
@@ -149,7 +149,7 @@ impl Creation<'_> {
             }
             Err(s) => return Err(s),
         };
-        reservation.commit();
+        reservation.commit().await;
         Ok(Written::Object(stored))
     }
 }
@@ -175,11 +175,16 @@ pub async fn store_new(server: &Arc<Inner>, group: &str, resource: &str, mut obj
     if entry.strategy.has_generation() {
         meta::set(&mut obj, &["metadata", "generation"], 1.into());
     }
+    let status = obj.get("status").cloned();
     entry.strategy.prepare_for_create(&kcx, &mut obj);
-    let reservation = server.allocators.begin(server, &entry, &mut obj, None, false).await?;
+    // Clients don't set it, the server does.
+    if let Some(status) = status {
+        obj["status"] = status;
+    }
+    let reservation = crate::services::begin(server, &entry, &mut obj, None, false).await?;
     match storage.create(&namespace, &name, obj, None).await {
         Ok(_) => {
-            reservation.commit();
+            reservation.commit().await;
             Ok(true)
         }
         Err(s) if s.is_already_exists() => Ok(false),

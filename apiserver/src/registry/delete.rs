@@ -1,7 +1,7 @@
 //! Deleting: at once, gracefully (pods), or when finalizers are done. Upstream: store.go Delete, registry/rest/delete.go.
 
 use super::options::{DeleteOptions, Propagation};
-use super::update::Written;
+use super::update::{ENDED_EARLY, Written};
 use super::{get, metadata};
 use crate::admission::{Attributes, Operation};
 use crate::context::RequestCx;
@@ -117,14 +117,14 @@ pub async fn delete_one(
             let (what, new) = judge(entry, &old, opts);
             let stop = matches!(what, Verdict::Now | Verdict::Pending) || opts.dry_run;
             *verdict.lock() = (what, new.clone());
-            if stop { Err(Status::new(500, "", "ended early")) } else { Ok(Update { value: new, ttl: None }) }
+            if stop { Err(Status::new(500, "", ENDED_EARLY)) } else { Ok(Update { value: new, ttl: None }) }
         }
     };
     let done = storage.guaranteed_update(namespace, name, &preconditions, false, round).await;
     let (verdict, object) = verdict.into_inner();
     let marked = match done {
         Ok(o) => Some(o.value()),
-        Err(_) if !object.is_null() => None,
+        Err(s) if s.message == ENDED_EARLY => None,
         Err(s) => return Err(get::renamed(s, entry)),
     };
     match verdict {
@@ -140,7 +140,7 @@ pub async fn delete_one(
             match storage.delete(namespace, name, &preconditions, |_| Ok(())).await {
                 Ok(last) => {
                     let last = last.value();
-                    server.allocators.release(entry, &last);
+                    crate::services::release(server, entry, &last).await;
                     Ok(Deleted { object: last, gone: true })
                 }
                 // Somebody else (the kubelet) was faster; our mark stands for it.

@@ -122,6 +122,10 @@ enum Early {
     Create(Value),
 }
 
+/// The message of a round that has its answer without a write. Any other error is one, even after such a round: the object may
+/// have changed in between.
+pub(super) const ENDED_EARLY: &str = "ended early";
+
 /// Runs a change until it is stored. True: the object was created.
 pub async fn update(
     target: &Target<'_>,
@@ -141,7 +145,7 @@ pub async fn update(
             *reservation.lock() = None;
             let stop = |e: Early| {
                 *early.lock() = Some(e);
-                Err(Status::new(500, "", "ended early"))
+                Err(Status::new(500, "", ENDED_EARLY))
             };
             let Some(old) = old else {
                 return match change(None) {
@@ -165,11 +169,12 @@ pub async fn update(
         }
     };
     let done = storage.guaranteed_update(namespace, name, preconditions, create_missing, round).await;
-    let (early, reservation) = (early.into_inner(), reservation.into_inner());
+    let ended_early = matches!(&done, Err(s) if s.message == ENDED_EARLY);
+    let (early, reservation) = (early.into_inner().filter(|_| ended_early), reservation.into_inner());
     match (done, early) {
         (Ok(object), _) => {
             if let Some(r) = reservation {
-                r.commit();
+                r.commit().await;
             }
             Ok((Written::Object(object), false))
         }
@@ -177,7 +182,7 @@ pub async fn update(
         (Err(_), Some(Early::Delete(v))) => {
             if !opts.dry_run {
                 match storage.delete(namespace, name, preconditions, |_| Ok(())).await {
-                    Ok(last) => server.allocators.release(entry, &last.value()),
+                    Ok(last) => crate::services::release(server, entry, &last.value()).await,
                     Err(s) if s.is_not_found() => {}
                     Err(s) => return Err(s),
                 }
@@ -280,7 +285,7 @@ async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Resul
         metadata::bump_generation(&mut new, old, entry.custom.is_some() && entry.subresource("status").is_none());
     }
     let reserved = if subresource.is_empty() {
-        server.allocators.begin(server, entry, &mut new, Some(old), opts.dry_run).await?
+        crate::services::begin(server, entry, &mut new, Some(old), opts.dry_run).await?
     } else {
         crate::services::Reservation::none()
     };

@@ -16,6 +16,13 @@ impl PortRange {
     pub fn new(low: u16, high: u16) -> Self {
         Self { low, high, used: BTreeSet::new() }
     }
+    pub fn bounds(&self) -> (u16, u16) {
+        (self.low, self.high)
+    }
+    /// The ports that are taken, in order.
+    pub fn used(&self) -> impl Iterator<Item = u16> + '_ {
+        self.used.iter().copied()
+    }
     pub fn mark(&mut self, port: u16) {
         if (self.low..=self.high).contains(&port) {
             self.used.insert(port);

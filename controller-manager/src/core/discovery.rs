@@ -89,6 +89,13 @@ impl Discovery {
         Ok(out.resources.into_iter().find(|r| r.gvr.resource == resource))
     }
 
+    /// The resource of a kind, in one version.
+    pub async fn of_kind(client: &Client, gv: &GroupVersion, kind: &str) -> client::Result<Option<ApiResource>> {
+        let mut out = Self::default();
+        out.add(client, gv).await;
+        Ok(out.resources.into_iter().find(|r| r.kind == kind))
+    }
+
     async fn add(&mut self, client: &Client, gv: &GroupVersion) {
         let path =
             if gv.group.is_empty() { format!("/api/{}", gv.version) } else { format!("/apis/{}/{}", gv.group, gv.version) };

@@ -1,8 +1,11 @@
 //! Waking the owners of pods: which keys to queue when a pod comes, changes or goes.
 
+use super::claim::{self, CONTROLLER_INDEX};
 use super::expectations::Expectations;
 use super::selectors;
+use crate::Context;
 use client::{Informer, InformerEvent, Object, WorkQueue};
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use machinery::labels::Selector;
@@ -20,6 +23,27 @@ pub fn resolve<O: Object>(owners: &Informer<O>, namespace: &str, r: &OwnerRefere
         return None;
     }
     owners.get(namespace, &r.name).filter(|o| o.uid() == r.uid)
+}
+
+/// What a controller of pods with revisions works with: informers that it shares, its queue, what it waits for.
+pub struct Followed<O> {
+    pub owners: Arc<Informer<O>>,
+    pub pods: Arc<Informer<Pod>>,
+    pub revisions: Arc<Informer<ControllerRevision>>,
+    pub queue: WorkQueue<String>,
+    pub expectations: Arc<Expectations>,
+}
+
+/// Starts following owners of kind `O`, their pods and their revisions.
+pub fn with_revisions<O: PodOwner>(ctx: &Context) -> Followed<O> {
+    let (owners, pods, revisions) =
+        (ctx.informers.of::<O>(), ctx.informers.of::<Pod>(), ctx.informers.of::<ControllerRevision>());
+    claim::index_pods(&pods);
+    revisions.add_index(CONTROLLER_INDEX, claim::controller_index::<ControllerRevision>);
+    let (queue, expectations) = (WorkQueue::new(), Arc::new(Expectations::default()));
+    follow_owners(&owners, &queue, &expectations);
+    follow_pods(&pods, &owners, &queue, &expectations);
+    Followed { owners, pods, revisions, queue, expectations }
 }
 
 struct Follower<O> {

@@ -6,9 +6,9 @@ mod placement;
 mod rolling;
 mod status;
 
-use crate::core::claim::{self, CONTROLLER_INDEX, Claim};
+use crate::core::claim::{self, Claim};
 use crate::core::expectations::Expectations;
-use crate::core::follow::{PodOwner, follow_owners, follow_pods};
+use crate::core::follow::{Followed, PodOwner, with_revisions};
 use crate::core::pod;
 use crate::core::pod_control::PodControl;
 use crate::core::selectors;
@@ -56,16 +56,8 @@ pub(crate) fn min_ready(ds: &DaemonSet) -> i32 {
 }
 
 pub async fn run(ctx: Context) {
-    let sets = ctx.informers.of::<DaemonSet>();
-    let pods = ctx.informers.of::<Pod>();
+    let Followed { owners: sets, pods, revisions, queue, expectations } = with_revisions::<DaemonSet>(&ctx);
     let nodes = ctx.informers.of::<Node>();
-    let revisions = ctx.informers.of::<ControllerRevision>();
-    claim::index_pods(&pods);
-    revisions.add_index(CONTROLLER_INDEX, claim::controller_index::<ControllerRevision>);
-    let queue = WorkQueue::new();
-    let expectations = Arc::new(Expectations::default());
-    follow_owners(&sets, &queue, &expectations);
-    follow_pods(&pods, &sets, &queue, &expectations);
     let (q, all) = (queue.clone(), sets.clone());
     nodes.add_handler(move |e| {
         for ds in all.list() {

@@ -6,9 +6,8 @@ mod revisions;
 mod status;
 mod update;
 
-use crate::core::claim::{self, CONTROLLER_INDEX, Claim};
-use crate::core::expectations::Expectations;
-use crate::core::follow::{PodOwner, follow_owners, follow_pods};
+use crate::core::claim::{self, Claim};
+use crate::core::follow::{Followed, PodOwner, with_revisions};
 use crate::core::{pod, selectors};
 use crate::manager::forever;
 use crate::{Context, Result, synced};
@@ -47,16 +46,8 @@ pub(crate) fn min_ready(s: &StatefulSet) -> i32 {
 }
 
 pub async fn run(ctx: Context) {
-    let sets = ctx.informers.of::<StatefulSet>();
-    let pods = ctx.informers.of::<Pod>();
+    let Followed { owners: sets, pods, revisions, queue, .. } = with_revisions::<StatefulSet>(&ctx);
     let claims = ctx.informers.of::<PersistentVolumeClaim>();
-    let revisions = ctx.informers.of::<ControllerRevision>();
-    claim::index_pods(&pods);
-    revisions.add_index(CONTROLLER_INDEX, claim::controller_index::<ControllerRevision>);
-    let queue = WorkQueue::new();
-    let expectations = Arc::new(Expectations::default());
-    follow_owners(&sets, &queue, &expectations);
-    follow_pods(&pods, &sets, &queue, &expectations);
     // A claim that is gone at last lets its pod be made.
     let (q, all) = (queue.clone(), sets.clone());
     claims.add_handler(move |e| {

@@ -12,7 +12,7 @@ const CLAIM: &str = "kubernetes.io/pvc-protection";
 const VOLUME: &str = "kubernetes.io/pv-protection";
 
 /// Adds or removes a finalizer on a copy; `None` if it is right already.
-pub(super) fn with_finalizer<K: Object>(obj: &K, finalizer: &str, wanted: bool) -> Option<K> {
+pub(crate) fn with_finalizer<K: Object>(obj: &K, finalizer: &str, wanted: bool) -> Option<K> {
     let has = obj.meta().finalizers.iter().flatten().any(|f| f == finalizer);
     if has == wanted {
         return None;

@@ -3,8 +3,10 @@
 use crate::harness::Cluster;
 use client::Object;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use serde_json::{Value, json};
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
@@ -209,5 +211,56 @@ async fn namespaces_are_furnished_and_emptied() {
     c.until::<Pod>("with its pods", <[_]>::is_empty).await;
     let node = c.until::<Node>("a range of addresses", |l| l[0].spec.as_ref().is_some_and(|s| s.pod_cidr.is_some())).await;
     assert_eq!(node[0].spec.as_ref().and_then(|s| s.pod_cidr.as_deref()), Some("10.244.0.0/24"));
+    c.stop().await;
+}
+
+#[tokio::test]
+async fn an_autoscaler_without_metrics_says_so_and_keeps_bounds() {
+    let mut c = Cluster::start().await;
+    c.run_pods().await;
+    c.apply(DEPLOYMENTS, deployment(1)).await;
+    c.until_one::<Deployment>("web", "one available", |d| is_complete(d, 1)).await;
+    let scaler = |name: &str, target: &str, min: i32| {
+        json!({"metadata": {"name": name}, "spec": {"minReplicas": min, "maxReplicas": 5,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target}}})
+    };
+    const SCALERS: &str = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+    let has = |h: &HorizontalPodAutoscaler, kind: &str, status: &str, reason: &str| {
+        let all = h.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+        all.iter().any(|c| c.type_ == kind && c.status == status && c.reason.as_deref() == Some(reason))
+    };
+    c.apply(SCALERS, scaler("web", "web", 1)).await;
+    c.until_one::<HorizontalPodAutoscaler>("web", "no metrics", |h| {
+        has(h, "AbleToScale", "True", "SucceededGetScale") && has(h, "ScalingActive", "False", "FailedGetResourceMetric")
+    })
+    .await;
+    c.until_event("FailedGetResourceMetric", "unable to fetch metrics from resource metrics API").await;
+    c.patch::<HorizontalPodAutoscaler>("web", json!({"spec": {"minReplicas": 3}})).await;
+    c.until_one::<Deployment>("web", "the minimum", |d| is_complete(d, 3)).await;
+    c.until_event("SuccessfulRescale", "New size: 3; reason: Current number of replicas below Spec.MinReplicas").await;
+    c.apply(SCALERS, scaler("lost", "nothing", 1)).await;
+    c.until_one::<HorizontalPodAutoscaler>("lost", "no target", |h| has(h, "AbleToScale", "False", "FailedGetScale")).await;
+    c.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_range_goes_when_it_is_free() {
+    // The controllers' clock is ahead: to them the deletion is known everywhere by now.
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(1);
+    let c = Cluster::start_at(client::Clock::starting_at(ahead)).await;
+    let range = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["203.0.113.0/24"]}});
+    c.apply("/apis/networking.k8s.io/v1/servicecidrs", range).await;
+    let ready = |r: &ServiceCIDR, status: &str| {
+        let all = r.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+        all.iter().any(|c| c.type_ == "Ready" && c.status == status)
+    };
+    c.until_one::<ServiceCIDR>("more", "ready and protected", |r| ready(r, "True") && r.metadata.finalizers.is_some()).await;
+    let service = json!({"metadata": {"name": "far"}, "spec": {"clusterIP": "203.0.113.10", "ports": [{"port": 80}]}});
+    c.apply("/api/v1/namespaces/default/services", service).await;
+    c.until::<IPAddress>("an address", |l| l.iter().any(|a| a.name() == "203.0.113.10")).await;
+    c.client.delete::<ServiceCIDR>("", "more", &Default::default()).await.expect("delete");
+    c.until_one::<ServiceCIDR>("more", "held by an address", |r| r.is_terminating() && ready(r, "False")).await;
+    c.delete::<Service>("far", "Background").await;
+    c.until::<ServiceCIDR>("gone", |l| !l.iter().any(|r| r.name() == "more")).await;
     c.stop().await;
 }

@@ -1,6 +1,7 @@
 //! Which objects belong to which nodes, through the pods bound there: pod -> secrets, config maps, claims (-> volumes -> secrets),
 //! service account. The API server feeds it from its watch caches.
 
+use crate::pod_names;
 use machinery::Value;
 use machinery::meta::{list_at, str_at};
 use parking_lot::RwLock;
@@ -139,19 +140,6 @@ impl State {
     }
 }
 
-/// Volume types whose secret a kubelet reads, with the field that names it.
-const POD_VOLUME_SECRETS: [&[&str]; 9] = [
-    &["secret", "secretName"],
-    &["azureFile", "secretName"],
-    &["cephfs", "secretRef", "name"],
-    &["flexVolume", "secretRef", "name"],
-    &["rbd", "secretRef", "name"],
-    &["scaleIO", "secretRef", "name"],
-    &["iscsi", "secretRef", "name"],
-    &["storageos", "secretRef", "name"],
-    &["csi", "nodePublishSecretRef", "name"],
-];
-
 fn pod_refs(namespace: &str, name: &str, pod: &Value) -> Vec<Vertex> {
     // A node could create a mirror pod that names anything.
     if !str_at(pod, &["metadata", "annotations", "kubernetes.io/config.mirror"]).is_empty() {
@@ -164,30 +152,9 @@ fn pod_refs(namespace: &str, name: &str, pod: &Value) -> Vec<Vertex> {
         }
     };
     add(Kind::ServiceAccount, str_at(pod, &["spec", "serviceAccountName"]));
-    for s in list_at(pod, &["spec", "imagePullSecrets"]) {
-        add(Kind::Secret, str_at(s, &["name"]));
-    }
-    for list in ["containers", "initContainers", "ephemeralContainers"] {
-        for c in list_at(pod, &["spec", list]) {
-            for e in list_at(c, &["envFrom"]) {
-                add(Kind::Secret, str_at(e, &["secretRef", "name"]));
-                add(Kind::ConfigMap, str_at(e, &["configMapRef", "name"]));
-            }
-            for e in list_at(c, &["env"]) {
-                add(Kind::Secret, str_at(e, &["valueFrom", "secretKeyRef", "name"]));
-                add(Kind::ConfigMap, str_at(e, &["valueFrom", "configMapKeyRef", "name"]));
-            }
-        }
-    }
+    pod_names::secrets(pod).into_iter().for_each(|n| add(Kind::Secret, n));
+    pod_names::config_maps(pod).into_iter().for_each(|n| add(Kind::ConfigMap, n));
     for v in list_at(pod, &["spec", "volumes"]) {
-        for path in POD_VOLUME_SECRETS {
-            add(Kind::Secret, str_at(v, path));
-        }
-        add(Kind::ConfigMap, str_at(v, &["configMap", "name"]));
-        for s in list_at(v, &["projected", "sources"]) {
-            add(Kind::Secret, str_at(s, &["secret", "name"]));
-            add(Kind::ConfigMap, str_at(s, &["configMap", "name"]));
-        }
         add(Kind::Claim, str_at(v, &["persistentVolumeClaim", "claimName"]));
         if v.get("ephemeral").is_some_and(|e| !e.is_null()) {
             add(Kind::Claim, &format!("{name}-{}", str_at(v, &["name"])));

@@ -2,15 +2,9 @@
 
 use crate::at::set_default;
 use crate::core::pod::{defaults, warnings};
-use crate::print::{self, AGE, CONTAINERS, IMAGES, NAME, cells, int, wide};
 use crate::rules::Rules;
 use crate::selectors;
-use crate::strategy::Column;
 use crate::workload;
-use machinery::meta;
-
-static COLUMNS: [Column; 8] =
-    [NAME, int("Desired", ""), int("Current", ""), int("Ready", ""), AGE, CONTAINERS, IMAGES, wide("Selector", "")];
 
 pub static REPLICA_SET: Rules = Rules {
     default: |obj| {
@@ -38,19 +32,9 @@ pub static REPLICA_SET: Rules = Rules {
     },
     warnings: |root, old| workload::template_warnings(root.at(&["spec", "template"]), old, warnings::pod),
     fields: &["status.replicas"],
-    columns: &COLUMNS,
+    columns: &workload::REPLICA_COLUMNS,
     cells: |obj, now| {
-        let [names, images] = print::containers(meta::list_at(obj, &["spec", "template", "spec", "containers"]));
-        cells([
-            print::name(obj),
-            print::number(obj, &["spec", "replicas"]),
-            print::number(obj, &["status", "replicas"]),
-            print::number(obj, &["status", "readyReplicas"]),
-            print::age(obj, now),
-            names,
-            images,
-            selectors::format_selector(crate::at::value_at(obj, &["spec", "selector"])).into(),
-        ])
+        workload::replica_cells(obj, selectors::format_selector(crate::at::value_at(obj, &["spec", "selector"])), now)
     },
     ..Rules::WITH_STATUS
 };

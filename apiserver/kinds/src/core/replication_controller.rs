@@ -2,16 +2,11 @@
 
 use super::pod::{defaults, spec, warnings};
 use crate::at::{At, value_at};
-use crate::print::{self, AGE, CONTAINERS, IMAGES, NAME, cells, int, wide};
 use crate::rules::Rules;
 use crate::selectors;
-use crate::strategy::Column;
 use crate::workload;
 use machinery::field::ErrorList;
 use machinery::{Value, meta};
-
-static COLUMNS: [Column; 8] =
-    [NAME, int("Desired", ""), int("Current", ""), int("Ready", ""), AGE, CONTAINERS, IMAGES, wide("Selector", "")];
 
 pub static REPLICATION_CONTROLLER: Rules = Rules {
     orphans: true,
@@ -47,20 +42,8 @@ pub static REPLICATION_CONTROLLER: Rules = Rules {
     },
     warnings: |root, old| workload::template_warnings(root.at(&["spec", "template"]), old, warnings::pod),
     fields: &["status.replicas"],
-    columns: &COLUMNS,
-    cells: |obj, now| {
-        let [names, images] = print::containers(meta::list_at(obj, &["spec", "template", "spec", "containers"]));
-        cells([
-            print::name(obj),
-            print::number(obj, &["spec", "replicas"]),
-            print::number(obj, &["status", "replicas"]),
-            print::number(obj, &["status", "readyReplicas"]),
-            print::age(obj, now),
-            names,
-            images,
-            selectors::format_labels(meta::map_at(obj, &["spec", "selector"])).into(),
-        ])
-    },
+    columns: &workload::REPLICA_COLUMNS,
+    cells: |obj, now| workload::replica_cells(obj, selectors::format_labels(meta::map_at(obj, &["spec", "selector"])), now),
     ..Rules::WITH_STATUS
 };
 

@@ -31,7 +31,6 @@ pub static SERVICE_CIDR: Rules = Rules {
             e.extend(cidr(&c.path(), c.str()));
         }
     },
-    validate_status: |root, _, e| crate::scheduling::conditions(root.at(&["status", "conditions"]), e),
     columns: &CIDR_COLUMNS,
     cells: |obj, now| cells([print::name(obj), print::strings(obj, &["spec", "cidrs"]).join(",").into(), print::age(obj, now)]),
     ..Rules::WITH_STATUS

@@ -1,4 +1,4 @@
-//! Names of other objects in a pod's spec.
+//! Names of other objects in a pod's spec: what a node may read on its behalf, and what admission forbids.
 
 use machinery::Value;
 use machinery::meta::{at, list_at, str_at};
@@ -16,12 +16,12 @@ const VOLUME_SECRETS: [&[&str]; 9] = [
 ];
 
 /// All containers: init, main and ephemeral.
-pub(super) fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+pub fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|l| list_at(pod, &["spec", l]))
 }
 
 /// Secrets that the pod uses, in any way.
-pub(super) fn secrets(pod: &Value) -> Vec<&str> {
+pub fn secrets(pod: &Value) -> Vec<&str> {
     let mut out: Vec<&str> = list_at(pod, &["spec", "imagePullSecrets"]).iter().map(|s| str_at(s, &["name"])).collect();
     for c in containers(pod) {
         out.extend(list_at(c, &["env"]).iter().map(|e| str_at(e, &["valueFrom", "secretKeyRef", "name"])));
@@ -35,8 +35,23 @@ pub(super) fn secrets(pod: &Value) -> Vec<&str> {
     out
 }
 
+/// ConfigMaps that the pod uses, in any way.
+pub fn config_maps(pod: &Value) -> Vec<&str> {
+    let mut out = Vec::new();
+    for c in containers(pod) {
+        out.extend(list_at(c, &["env"]).iter().map(|e| str_at(e, &["valueFrom", "configMapKeyRef", "name"])));
+        out.extend(list_at(c, &["envFrom"]).iter().map(|e| str_at(e, &["configMapRef", "name"])));
+    }
+    for v in list_at(pod, &["spec", "volumes"]) {
+        out.push(str_at(v, &["configMap", "name"]));
+        out.extend(list_at(v, &["projected", "sources"]).iter().map(|s| str_at(s, &["configMap", "name"])));
+    }
+    out.retain(|s| !s.is_empty());
+    out
+}
+
 /// What kind of API object the pod refers to, if any: a pod that a node makes must refer to none (pkg/api/pod.HasAPIObjectReference).
-pub(super) fn api_object(pod: &Value) -> Option<&'static str> {
+pub fn api_object(pod: &Value) -> Option<&'static str> {
     if !str_at(pod, &["spec", "serviceAccountName"]).is_empty() {
         return Some("serviceaccounts");
     }
