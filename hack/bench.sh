@@ -59,7 +59,8 @@ trap 'exit 143' TERM
 # hold NAMESPACE COMMANDS: a process with a mount namespace of its own; entered with nsenter, as `ip netns exec` would hide the cgroups.
 hold() {
   rm -f "$dir/ready"
-  nsenter --net="/run/netns/$1" unshare -m --propagation private \
+  # Out of this terminal's group: an interrupt must not end it before `finish` has found what runs in it.
+  setsid nsenter --net="/run/netns/$1" unshare -m --propagation private \
     sh -ec "$2 mount --make-rshared /; touch $dir/ready; exec sleep infinity" &
   holders+=($!)
   until [ -e "$dir/ready" ]; do kill -0 $! 2>/dev/null || exit 1; sleep 0.05; done
