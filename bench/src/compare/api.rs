@@ -126,7 +126,7 @@ async fn mixture(table: &mut Table, l: &Loaded, count: usize, round: usize) -> R
     }
     l.clients.run(before, false).await?;
     let status = |n: usize| {
-        let ready = json!({"type": "Ready", "status": if n % 2 == 0 { "True" } else { "False" }});
+        let ready = json!({"type": "Ready", "status": if n.is_multiple_of(2) { "True" } else { "False" }});
         json!({"status": {"phase": "Running", "message": format!("change {n}"), "conditions": [ready]}})
     };
     let call = |n: usize| match n % 20 {

@@ -161,7 +161,7 @@ impl Scaler<'_> {
         } else if current < min {
             (min, "Current number of replicas below Spec.MinReplicas".to_owned())
         } else {
-            let computed = self.from_metrics(&scale, current, &mut statuses).await;
+            let computed = self.wanted_by_metrics(&scale, current, &mut statuses).await;
             let (proposed, metric) = match computed {
                 Ok(found) => found,
                 Err(why) => {
@@ -259,7 +259,7 @@ impl Scaler<'_> {
     }
 
     /// The most that any metric asks for, and its description. Less than now only if all metrics are known.
-    async fn from_metrics(
+    async fn wanted_by_metrics(
         &mut self,
         scale: &Value,
         current: i64,

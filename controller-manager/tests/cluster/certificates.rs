@@ -29,6 +29,21 @@ async fn permissions(c: &Cluster) {
     }
 }
 
+/// Waits until the authorizer has heard of what `client` was given.
+async fn may_ask(client: &client::Client) {
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes":
+        {"group": "certificates.k8s.io", "resource": "certificatesigningrequests", "verb": "create"}}});
+    for _ in 0..1000 {
+        let answer: Value =
+            client.post_path("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await.expect("a review");
+        if answer["status"]["allowed"] == true {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the permission to ask did not come");
+}
+
 fn request(name: &str, signer: &str, identity: &Identity, usages: &[&str], seconds: Option<i32>) -> Value {
     use base64::Engine;
     let (pem, _) = pki::csr::generate(identity).expect("a request");
@@ -64,6 +79,8 @@ async fn nodes_get_certificates() {
     let client_usages = ["digital signature", "client auth"];
     let identity = Identity::client("system:node:node-1", &["system:nodes"]);
     let kubelet = "kubernetes.io/kube-apiserver-client-kubelet";
+    may_ask(&joiner).await;
+    may_ask(&node).await;
     joiner.post_path(REQUESTS, &request("first", kubelet, &identity, &client_usages, None)).await.expect("a token may ask");
     node.post_path(REQUESTS, &request("again", kubelet, &identity, &client_usages, Some(86_400))).await.expect("a node may ask");
     let ip = "192.0.2.1".parse().expect("an address");

@@ -251,7 +251,7 @@ impl Parser {
         let optional = self.take("?");
         let name = self.advance();
         let field = match name.token {
-            Token::Ident | Token::Symbol("in") if !(name.text == "in") => name.text,
+            Token::Ident | Token::Symbol("in") if (name.text != "in") => name.text,
             Token::Escaped => {
                 self.found.push((at, "unsupported syntax: '`'".into()));
                 return Err(Stop);

@@ -195,8 +195,8 @@ impl<'a> Val<'a> {
             Self::String(s) => s.is_empty(),
             Self::Bytes(b) => b.is_empty(),
             Self::Duration(d) => *d == 0,
-            Self::List(l) => l.len() == 0,
-            Self::Map(m) => m.len() == 0,
+            Self::List(l) => l.is_empty(),
+            Self::Map(m) => m.is_empty(),
             Self::Optional(o) => o.as_ref().is_none_or(|v| v.is_zero()),
             Self::Struct(s) => s.fields.is_empty(),
             Self::Timestamp(_) | Self::Type(_) | Self::Extension(_) => false,
@@ -208,10 +208,7 @@ impl<'a> Val<'a> {
         match self {
             Self::Map(m) => m.get_str(name),
             Self::Struct(s) => Ok(s.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())),
-            Self::Optional(o) => match o {
-                Some(v) => v.get(name),
-                None => Ok(None),
-            },
+            Self::Optional(Some(v)) => v.get(name),
             _ => Ok(None),
         }
     }

@@ -142,7 +142,7 @@ fn credit_card(s: &str) -> bool {
         .enumerate()
         .map(|(i, d)| if i % 2 == 1 { if d > 4 { 2 * d - 9 } else { 2 * d } } else { d })
         .sum();
-    luhn % 10 == 0
+    luhn.is_multiple_of(10)
 }
 
 fn duration(s: &str) -> bool {

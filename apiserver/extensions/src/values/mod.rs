@@ -118,10 +118,11 @@ impl Walker<'_> {
         let float_as_int = found == "number" && whole && has("integer");
         let int_as_float = found == "integer" && has("number");
         let textual = matches!(v, Value::String(_) | Value::Array(_));
-        if !textual && !format.is_empty() && !(has(found) || found_format == format || float_as_int || int_as_float) {
+        let fits = has(found) || found_format == format || float_as_int || int_as_float;
+        if !(textual || format.is_empty() || fits) {
             return Some(self.type_error(format, found_format));
         }
-        if !(has("number") || has("integer")) && !format.is_empty() && textual {
+        if textual && !(has("number") || has("integer") || format.is_empty()) {
             return None;
         }
         (!(has(found) || float_as_int || int_as_float)).then(|| self.type_error(&expected(), found))

@@ -53,7 +53,7 @@ fn as_integer<'a>(args: &[Val<'a>]) -> Answer<'a> {
 }
 
 fn combine<'a>(args: &[Val<'a>], with: fn(&mut Quantity, &Quantity)) -> Answer<'a> {
-    let mut q = (*nth(args, 0)?).clone();
+    let mut q = *nth(args, 0)?;
     let other = match &args[1] {
         Val::Int(i) => Arc::new(Quantity::new(*i, Format::DecimalExponent)),
         _ => nth(args, 1)?,
