@@ -48,7 +48,7 @@ pub fn run(args: &Down) -> Result<(), String> {
     let runtime = Daemon::from_file(&layout.pid_file("containerd"));
     if let Some(d) = &runtime {
         // It may have been started a moment ago.
-        crate::containerd::wait(&layout, d, Duration::from_secs(10))?;
+        crate::containerd::wait(&layout, d, START_PATIENCE)?;
         let endpoint = format!("unix://{}", layout.containerd_socket().display());
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let pods = tokio.block_on(stop_pods(&endpoint, args.purge))?;
@@ -89,12 +89,24 @@ fn stop_nodes(layout: &Layout, settings: &Settings, purge: bool, progress: &mut 
     if nodes.is_empty() { Ok(()) } else { nested::remove_bridge() }
 }
 
+/// How long a runtime that was just started may take until it answers.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Stops every pod of our runtime, all at once; with `remove` the sandboxes go too.
 async fn stop_pods(endpoint: &str, remove: bool) -> Result<usize, String> {
     let runtime = cri::Runtime::connect(endpoint).map_err(|e| e.to_string())?;
     let mut r = runtime.runtime.clone();
-    let containers = r.list_containers(v1::ListContainersRequest::default()).await;
-    let containers = containers.map_err(|e| format!("listing containers: {}", e.message()))?.into_inner().containers;
+    let deadline = std::time::Instant::now() + START_PATIENCE;
+    let containers = loop {
+        match r.list_containers(v1::ListContainersRequest::default()).await {
+            Ok(answer) => break answer.into_inner().containers,
+            // A runtime that was started a moment ago takes connections before it knows its containers.
+            Err(e) if e.message().contains("not initialized") && std::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(e) => return Err(format!("listing containers: {}", e.message())),
+        }
+    };
     let mut stops = tokio::task::JoinSet::new();
     for c in containers.into_iter().filter(|c| c.state == v1::ContainerState::ContainerRunning as i32) {
         let mut r = runtime.runtime.clone();
