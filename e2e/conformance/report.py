@@ -148,8 +148,9 @@ def main():
         rows = {n: before[n] if args.record == "update" else "not run" for n in before}
         rows |= {n: "pass" if r.passed else "fail" for n, r in results.items()}
         count = collections.Counter(rows.values())
+        whole = "one run, no retries" if args.record == "all" else "put together from several runs"
         head = f"# {count['pass']} passed, {count['fail']} failed, {count['not run']} not run; the last run: {passed} passed of {len(results)}, " \
-               f"{args.cluster}, commit {args.commit}, {datetime.date.today()}; no retries\n# result\ttest\n"
+               f"{args.cluster}, commit {args.commit}, {datetime.date.today()}; {whole}\n# result\ttest\n"
         args.committed.write_text(head + "".join(f"{rows[n]}\t{n}\n" for n in sorted(rows)))
     raise SystemExit(0 if results and passed == len(results) else 1)
 
