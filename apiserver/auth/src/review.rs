@@ -17,7 +17,9 @@ fn strings(v: &[Value]) -> Vec<String> {
 /// A user as `authentication.k8s.io/v1` UserInfo.
 pub fn user_value(u: &UserInfo) -> Value {
     let mut m = Map::new();
-    m.insert("username".into(), u.name.clone().into());
+    if !u.name.is_empty() {
+        m.insert("username".into(), u.name.clone().into());
+    }
     if !u.uid.is_empty() {
         m.insert("uid".into(), u.uid.clone().into());
     }

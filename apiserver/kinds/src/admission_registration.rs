@@ -249,24 +249,13 @@ static POLICY_COLUMNS: [Column; 4] = [
 ];
 
 pub static VALIDATING_POLICY: Rules = Rules {
-    default: |obj| {
-        set_default(obj, &["spec", "failurePolicy"], "Fail");
-        default_constraints(obj, "matchConstraints");
-    },
+    default: default_policy,
     validate: |root, _, e| {
         let s = root.get("spec");
         if s.get("validations").is_empty() && s.get("auditAnnotations").is_empty() {
             s.get("validations").required(e, "validations or auditAnnotations must be non-empty");
         }
-        let constraints = s.get("matchConstraints");
-        if !constraints.present() {
-            constraints.required(e, "");
-        } else {
-            constraints.get("resourceRules").need(e, "");
-            for r in ["resourceRules", "excludeResourceRules"].iter().flat_map(|l| constraints.get(l).items()) {
-                rule(r, e);
-            }
-        }
+        match_constraints(&s, e);
         for v in s.get("validations").items() {
             let expression = v.get("expression");
             if expression.str().trim().is_empty() {
@@ -291,6 +280,24 @@ pub static VALIDATING_POLICY: Rules = Rules {
     ..Rules::WITH_STATUS
 };
 
+fn default_policy(obj: &mut Value) {
+    set_default(obj, &["spec", "failurePolicy"], "Fail");
+    default_constraints(obj, "matchConstraints");
+}
+
+/// What a policy is about: required, and with sensible rules.
+fn match_constraints(spec: &At<'_>, e: &mut ErrorList) {
+    let constraints = spec.get("matchConstraints");
+    if !constraints.present() {
+        constraints.required(e, "");
+    } else {
+        constraints.get("resourceRules").need(e, "");
+        for r in ["resourceRules", "excludeResourceRules"].iter().flat_map(|l| constraints.get(l).items()) {
+            rule(r, e);
+        }
+    }
+}
+
 fn default_constraints(obj: &mut Value, field: &'static str) {
     if let Some(m) = obj.get_mut("spec").and_then(|s| s.get_mut(field)).filter(|m| m.is_object()) {
         default_matching(m);
@@ -314,22 +321,11 @@ pub static MUTATING_POLICY: Rules = Rules {
         let n = meta::list_at(obj, &["spec", "mutations"]).len();
         cells([print::name(obj), n.into(), param_kind(obj).into(), print::age(obj, now)])
     },
-    default: |obj| {
-        set_default(obj, &["spec", "failurePolicy"], "Fail");
-        default_constraints(obj, "matchConstraints");
-    },
+    default: default_policy,
     validate: |root, _, e| {
         let s = root.get("spec");
         s.get("mutations").need(e, "mutations must contain at least one item");
-        let constraints = s.get("matchConstraints");
-        if !constraints.present() {
-            constraints.required(e, "");
-        } else {
-            constraints.get("resourceRules").need(e, "");
-            for r in ["resourceRules", "excludeResourceRules"].iter().flat_map(|l| constraints.get(l).items()) {
-                rule(r, e);
-            }
-        }
+        match_constraints(&s, e);
         for m in s.get("mutations").items() {
             let (apply, patch) = (m.get("applyConfiguration"), m.get("jsonPatch"));
             match m.get("patchType").str() {

@@ -14,6 +14,7 @@ mod pod_security;
 mod policy;
 mod priority;
 mod reinvocation;
+mod request;
 mod resource_quota;
 mod runtime_class;
 mod service_account;

@@ -22,36 +22,7 @@ pub struct Input<'a> {
 
 /// `request`.
 pub fn request(attrs: &Attributes) -> Value {
-    let kind = json!({"group": attrs.gvk.group, "version": attrs.gvk.version, "kind": attrs.gvk.kind});
-    let resource = json!({"group": attrs.gvr.group, "version": attrs.gvr.version, "resource": attrs.gvr.resource});
-    let user = &attrs.user;
-    let mut info = Map::new();
-    if !user.name.is_empty() {
-        info.insert("username".into(), user.name.clone().into());
-    }
-    if !user.uid.is_empty() {
-        info.insert("uid".into(), user.uid.clone().into());
-    }
-    if !user.groups.is_empty() {
-        info.insert("groups".into(), json!(user.groups));
-    }
-    if !user.extra.is_empty() {
-        info.insert("extra".into(), json!(user.extra));
-    }
-    let mut out = json!({
-        "uid": "", "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
-        "operation": attrs.operation.as_str(), "userInfo": info, "dryRun": attrs.dry_run, "options": attrs.options,
-    });
-    let texts = [
-        ("subResource", &attrs.subresource),
-        ("requestSubResource", &attrs.subresource),
-        ("name", &attrs.name),
-        ("namespace", &attrs.namespace),
-    ];
-    for (k, v) in texts.into_iter().filter(|(_, v)| !v.is_empty()) {
-        out[k] = v.as_str().into();
-    }
-    out
+    crate::admission::request::request(attrs, &attrs.gvk, &attrs.gvr, "")
 }
 
 /// `namespaceObject`: a Namespace without what is nobody's business.

@@ -5,7 +5,7 @@ use super::matching::Invocation;
 use crate::admission::{Attributes, Operation};
 use crate::webhook::Client;
 use base64::Engine as _;
-use machinery::{Map, Status, Value, json, meta};
+use machinery::{Status, Value, json, meta};
 
 /// Why a webhook's word does not let a request pass.
 #[derive(Debug)]
@@ -31,44 +31,12 @@ fn version(hook: &Hook) -> Option<&str> {
 }
 
 fn request(attrs: &Attributes, what: &Invocation, uid: &str, object: &Value, old: &Value) -> Value {
-    let user = &attrs.user;
-    let mut info = Map::new();
-    if !user.name.is_empty() {
-        info.insert("username".into(), user.name.clone().into());
-    }
-    if !user.uid.is_empty() {
-        info.insert("uid".into(), user.uid.clone().into());
-    }
-    if !user.groups.is_empty() {
-        info.insert("groups".into(), json!(user.groups));
-    }
-    if !user.extra.is_empty() {
-        info.insert("extra".into(), json!(user.extra));
-    }
-    let connect = attrs.operation == Operation::Connect;
-    let mut r = json!({
-        "uid": uid,
-        "kind": {"group": what.kind.group, "version": what.kind.version, "kind": what.kind.kind},
-        "resource": {"group": what.resource.group, "version": what.resource.version, "resource": what.resource.resource},
-        "requestKind": {"group": attrs.gvk.group, "version": attrs.gvk.version, "kind": attrs.gvk.kind},
-        "requestResource": {"group": attrs.gvr.group, "version": attrs.gvr.version, "resource": attrs.gvr.resource},
-        "operation": attrs.operation.as_str(),
-        "userInfo": info,
+    let mut r = crate::admission::request::request(attrs, &what.kind, &what.resource, uid);
+    r["object"] = object.clone();
+    r["oldObject"] = old.clone();
+    if attrs.operation == Operation::Connect {
         // What connects is described by its options.
-        "object": if connect { &attrs.options } else { object },
-        "oldObject": old,
-        "dryRun": attrs.dry_run,
-        "options": if connect { &Value::Null } else { &attrs.options },
-    });
-    for (k, v) in [
-        ("subResource", &attrs.subresource),
-        ("requestSubResource", &attrs.subresource),
-        ("name", &attrs.name),
-        ("namespace", &attrs.namespace),
-    ] {
-        if !v.is_empty() {
-            r[k] = v.as_str().into();
-        }
+        r["object"] = r["options"].take();
     }
     r
 }
