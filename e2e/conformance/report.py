@@ -137,6 +137,7 @@ def main():
     parser.add_argument("--cluster", default="")
     parser.add_argument("--commit", default="")
     parser.add_argument("--record", choices=["all", "update"])
+    parser.add_argument("--tests", type=pathlib.Path, help="names that must all be among the results")
     parser.add_argument("--logs", nargs="*", default=[])
     args = parser.parse_args()
     results, before = read(args.out), committed(args.committed)
@@ -152,7 +153,10 @@ def main():
         head = f"# {count['pass']} passed, {count['fail']} failed, {count['not run']} not run; the last run: {passed} passed of {len(results)}, " \
                f"{args.cluster}, commit {args.commit}, {datetime.date.today()}; {whole}\n# result\ttest\n"
         args.committed.write_text(head + "".join(f"{rows[n]}\t{n}\n" for n in sorted(rows)))
-    raise SystemExit(0 if results and passed == len(results) else 1)
+    missing = [n for n in args.tests.read_text().splitlines() if n and not n.startswith("#") and n not in results] if args.tests else []
+    for name in missing:
+        print(f"did not run: {name}")
+    raise SystemExit(0 if results and passed == len(results) and not missing else 1)
 
 
 if __name__ == "__main__":

@@ -58,4 +58,4 @@ record=()
 case ${RECORD:-} in 1) record=(--record all) ;; update) record=(--record update) ;; esac
 python3 "$HERE/report.py" --out "$out" --report "${REPORT:-$WORK/report.md}" --committed "$ROOT/docs/conformance.tsv" --wall $((SECONDS - begin)) \
   --cluster "$($enter "$BIN/kubectl" --kubeconfig "$kubeconfig" version -o json 2>/dev/null | python3 -c 'import json,sys; print(json.load(sys.stdin)["serverVersion"]["gitVersion"])' 2>/dev/null), $nodes node(s)" \
-  --commit "$(git -C "$ROOT" describe --always --dirty 2>/dev/null)" "${record[@]}" --logs "${logs[@]}"
+  --commit "$(git -C "$ROOT" describe --always --dirty 2>/dev/null)" ${TESTS:+--tests "$TESTS"} "${record[@]}" --logs "${logs[@]}"
