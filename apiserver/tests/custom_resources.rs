@@ -58,7 +58,7 @@ impl Server {
     }
 
     /// Watches a collection until an event satisfies `test`.
-    async fn wait(&self, uri: &str, test: impl Fn(&Value) -> bool) {
+    async fn wait(&self, uri: &str, mut test: impl FnMut(&Value) -> bool) {
         let mut stream = self.raw("GET", uri, &[], String::new()).await.into_body();
         let mut buffer = Vec::new();
         while let Some(frame) = stream.frame().await {
@@ -275,4 +275,44 @@ async fn a_webhook_converts() {
     let (code, a) = s.send("PATCH", &format!("{two}/a"), merge, &json!({"spec": {"size": 70}})).await;
     assert_eq!((code, &a["spec"]["size"], &a["metadata"]["generation"]), (200, &json!(70), &json!(2)), "{a}");
     assert_eq!(s.get(&format!("{FOOS}/a")).await.1["spec"]["size"], 7);
+}
+
+/// A selector on a field that only one version has, which lies in the store in the other.
+#[tokio::test]
+async fn fields_are_selected_in_the_version_that_is_asked_for() {
+    let s = Server::start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut crd = foos();
+    crd["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+        "clientConfig": converter(dir.path()).await, "conversionReviewVersions": ["v1"]}});
+    crd["spec"]["versions"][1]["selectableFields"] = json!([{"jsonPath": ".spec.size"}]);
+    s.define(&crd).await;
+    let two = FOOS.replace("/v1/", "/v2/");
+    for (name, size) in [("a", 3), ("b", 5)] {
+        let (code, made) = s.json("POST", FOOS, &foo(name, &json!({"color": "red", "size": size}))).await;
+        assert_eq!(code, 201, "{made}");
+    }
+    let fifty = format!("{two}?fieldSelector=spec.size%3D50");
+    let (_, found) = s.get(&fifty).await;
+    let names: Vec<&Value> = found["items"].as_array().into_iter().flatten().map(|o| &o["metadata"]["name"]).collect();
+    assert_eq!(names, ["b"]);
+    assert_eq!(s.get(&format!("{FOOS}?fieldSelector=spec.size%3D5")).await.0, 400);
+    assert_eq!(s.get(&format!("{FOOS}?fieldSelector=spec.color%3Dred")).await.1["items"].as_array().map(Vec::len), Some(2));
+
+    let merge = "application/merge-patch+json";
+    for change in
+        [json!({"size": 50}), json!({"color": "green"}), json!({"size": 10}), json!({"color": "red"}), json!({"size": 50})]
+    {
+        let (code, a) = s.send("PATCH", &format!("{two}/a"), merge, &json!({"spec": change})).await;
+        assert_eq!(code, 200, "{a}");
+    }
+    let since = found["metadata"]["resourceVersion"].as_str().expect("a version");
+    let mut told = Vec::new();
+    s.wait(&format!("{fifty}&watch=1&resourceVersion={since}"), |e| {
+        told.push((e["type"].clone(), e["object"]["spec"]["size"].clone()));
+        told.len() == 4
+    })
+    .await;
+    let told: Vec<_> = told.iter().map(|(kind, size)| (kind.as_str().unwrap_or(""), size.as_i64().unwrap_or(0))).collect();
+    assert_eq!(told, [("ADDED", 50), ("MODIFIED", 50), ("DELETED", 50), ("ADDED", 50)]);
 }

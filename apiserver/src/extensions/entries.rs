@@ -44,9 +44,16 @@ impl Family {
         let plural = meta::str_at(crd, &["spec", "names", "plural"]);
         let prefix = server.config.prefix(&format!("{group}/{plural}"));
         let mut config = storage::Config::new(GroupResource::new(group, plural), prefix);
-        let selector = selectable(&versions, &storage);
-        config.fields =
-            Arc::new(move |obj| selector.selectable_fields(obj).into_iter().map(|(n, v)| (n.to_owned(), v)).collect());
+        let selectors = selectable(&versions, &storage, &conversion);
+        config.fields = Arc::new(move |obj| {
+            let mut fields: Vec<(String, String)> = Vec::new();
+            for (name, value) in selectors.iter().flat_map(|v| v.selectable_fields(obj)) {
+                if !fields.iter().any(|(n, _)| n == name) {
+                    fields.push((name.to_owned(), value));
+                }
+            }
+            fields
+        });
         let (all, convert, target) = (versions.clone(), matches!(conversion, Conversion::None), storage.clone());
         config.refresh = Some(Arc::new(move |obj| {
             let stored = meta::str_at(obj, &["apiVersion"]).to_owned();
@@ -68,6 +75,11 @@ impl Family {
             conversion,
             storage_version,
         })
+    }
+
+    /// Objects must be converted before the selectable fields of a version can be told.
+    pub fn converts_fields(&self, version: &Version) -> bool {
+        matches!(self.conversion, Conversion::Webhook(_)) && (self.mixed || !version.storage)
     }
 
     pub fn version(&self, api_version: &str) -> Option<&Arc<Version>> {
@@ -150,8 +162,11 @@ impl Family {
     }
 }
 
-/// The version whose selectable fields the cache keeps: the storage version's, or another's that has some.
-fn selectable(versions: &[Arc<Version>], storage: &Arc<Version>) -> Arc<Version> {
-    let some = |v: &&Arc<Version>| v.selectable_names().next().is_some();
-    if some(&storage) { storage.clone() } else { versions.iter().find(some).unwrap_or(storage).clone() }
+/// The versions whose selectable fields the cache keeps. Where only names differ between versions, a field is where its name says
+/// in each of them; where a webhook converts, only the storage version's can be told from what is stored.
+fn selectable(versions: &[Arc<Version>], storage: &Arc<Version>, conversion: &Conversion) -> Vec<Arc<Version>> {
+    match conversion {
+        Conversion::None => versions.to_vec(),
+        Conversion::Webhook(_) => vec![storage.clone()],
+    }
 }

@@ -62,7 +62,14 @@ pub async fn fetch(cx: &RequestCx, entry: &Entry) -> Result<List, Status> {
         limit: usize::try_from(limit).unwrap_or(0),
         continue_token: cx.query.str("continue").to_owned(),
     };
-    storage.list(list_options).await
+    let mut list = storage.list(list_options).await?;
+    if let Some(fields) = selection.converted {
+        let mut selected = fields.select(entry, &list.items).await?.into_iter();
+        list.items.retain(|_| selected.next().unwrap_or(false));
+        // How many of the rest are selected is not known.
+        list.remaining_item_count = None;
+    }
+    Ok(list)
 }
 
 fn list_meta(list: &List) -> Value {

@@ -3,14 +3,40 @@
 
 use super::convert;
 use crate::context::RequestCx;
+use crate::extensions::Custom;
 use crate::resources::Entry;
-use machinery::{Status, fields, labels};
+use machinery::{Status, Value, fields, labels, meta};
 use std::sync::Arc;
 use storage::{Object, Scope, SelectorFn};
 
 pub struct Selection {
     pub scope: Scope,
     pub selector: Option<SelectorFn>,
+    /// What can be told only of the served version, which a webhook makes of what is stored.
+    pub converted: Option<ConvertedFields>,
+}
+
+/// A field selector on objects that must be converted first.
+pub struct ConvertedFields {
+    selector: fields::Selector,
+    custom: Arc<Custom>,
+}
+
+impl ConvertedFields {
+    /// Which of the objects are selected.
+    pub async fn select(&self, entry: &Entry, objects: &[Arc<Object>]) -> Result<Vec<bool>, Status> {
+        let values = convert::all_from_storage(entry, objects.iter().map(|o| o.value()).collect()).await?;
+        Ok(values.iter().map(|v| self.matches(v)).collect())
+    }
+
+    fn matches(&self, value: &Value) -> bool {
+        let own = self.custom.version.selectable_fields(value);
+        self.selector.matches(|f| match f {
+            "metadata.name" => meta::name(value),
+            "metadata.namespace" => meta::namespace(value),
+            _ => own.iter().find(|(name, _)| *name == f).map_or("", |(_, v)| v),
+        })
+    }
 }
 
 /// Reads the selectors of a list, watch or deletecollection.
@@ -49,11 +75,20 @@ pub fn selection(cx: &RequestCx, entry: &Entry) -> Result<Selection, Status> {
     {
         scope.namespace = Some(ns.to_owned());
     }
+    let needs_conversion = |c: &Custom| {
+        c.family.converts_fields(&c.version) && field_selector.requirements().iter().any(|r| entry.strategy.selects(&r.field))
+    };
+    if let Some(custom) = entry.custom.as_ref().filter(|c| needs_conversion(c)) {
+        let converted = ConvertedFields { selector: field_selector, custom: custom.clone() };
+        let labels: Option<SelectorFn> = (!label_selector.is_everything())
+            .then(|| Arc::new(move |o: &Object| label_selector.matches_with(|k| o.label(k))) as SelectorFn);
+        return Ok(Selection { scope, selector: labels, converted: Some(converted) });
+    }
     if label_selector.is_everything() && field_selector.is_everything() {
-        return Ok(Selection { scope, selector: None });
+        return Ok(Selection { scope, selector: None, converted: None });
     }
     let selector: SelectorFn = Arc::new(move |o: &Object| {
         field_selector.matches(|f| o.field(f).unwrap_or("")) && label_selector.matches_with(|k| o.label(k))
     });
-    Ok(Selection { scope, selector: Some(selector) })
+    Ok(Selection { scope, selector: Some(selector), converted: None })
 }

@@ -65,6 +65,7 @@ pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> R
     let stream = Stream {
         watcher,
         entry: entry.clone(),
+        fields: selection.converted,
         shape,
         deadline: tokio::time::Instant::now() + timeout,
         shutdown: server.shutdown.clone(),
@@ -116,6 +117,7 @@ impl Drop for Gauge {
 struct Stream {
     watcher: Watcher,
     entry: Arc<Entry>,
+    fields: Option<selectors::ConvertedFields>,
     shape: Shape,
     deadline: tokio::time::Instant,
     shutdown: CancellationToken,
@@ -131,30 +133,53 @@ impl Stream {
         if self.ended {
             return None;
         }
-        let first = tokio::select! {
-            biased;
-            e = self.watcher.next() => e?,
-            () = tokio::time::sleep_until(self.deadline) => return None,
-            () = self.shutdown.cancelled() => return None,
+        let first = loop {
+            let event = tokio::select! {
+                biased;
+                e = self.watcher.next() => e?,
+                () = tokio::time::sleep_until(self.deadline) => return None,
+                () = self.shutdown.cancelled() => return None,
+            };
+            if let Some(event) = self.selected(event).await {
+                break self.encode(event).await;
+            }
         };
-        let first = self.encode(first).await;
-        let mut second = match self.watcher.try_next() {
-            Some(e) if !self.ended => self.encode(e).await,
-            _ => return Some(first),
-        };
-        let mut out = BytesMut::with_capacity(first.len() + second.len());
+        let Some(mut more) = self.at_hand().await else { return Some(first) };
+        let mut out = BytesMut::with_capacity(first.len() + more.len());
         out.extend_from_slice(&first);
         loop {
-            out.extend_from_slice(&second);
-            if out.len() >= FRAME || self.ended {
+            out.extend_from_slice(&more);
+            if out.len() >= FRAME {
                 break;
             }
-            match self.watcher.try_next() {
-                Some(e) => second = self.encode(e).await,
+            match self.at_hand().await {
+                Some(bytes) => more = bytes,
                 None => break,
             }
         }
         Some(out.freeze())
+    }
+
+    /// The next event that need not be waited for.
+    async fn at_hand(&mut self) -> Option<Bytes> {
+        while !self.ended {
+            let event = self.watcher.try_next()?;
+            if let Some(event) = self.selected(event).await {
+                return Some(self.encode(event).await);
+            }
+        }
+        None
+    }
+
+    /// The event as a selector on converted objects lets it through.
+    async fn selected(&self, event: WatchEvent) -> Option<WatchEvent> {
+        let (Some(fields), WatchEvent::Object(e)) = (&self.fields, &event) else { return Some(event) };
+        let mut states = vec![e.object.clone()];
+        states.extend(e.previous.clone());
+        match fields.select(&self.entry, &states).await {
+            Ok(selected) => e.narrowed(selected.get(1).copied().unwrap_or(false), selected[0]).map(WatchEvent::Object),
+            Err(status) => Some(WatchEvent::Error(status)),
+        }
     }
 
     async fn encode(&mut self, event: WatchEvent) -> Bytes {

@@ -37,12 +37,27 @@ impl EventKind {
 pub struct ObjectEvent {
     pub kind: EventKind,
     pub object: Arc<Object>,
+    /// What a modified object was before.
+    pub previous: Option<Arc<Object>>,
     frame: OnceLock<Bytes>,
 }
 
 impl ObjectEvent {
     pub(crate) fn new(kind: EventKind, object: Arc<Object>) -> Arc<Self> {
-        Arc::new(Self { kind, object, frame: OnceLock::new() })
+        Arc::new(Self { kind, object, previous: None, frame: OnceLock::new() })
+    }
+    fn modified(old: &Arc<Object>, new: &Arc<Object>) -> Arc<Self> {
+        Arc::new(Self { kind: EventKind::Modified, object: new.clone(), previous: Some(old.clone()), frame: OnceLock::new() })
+    }
+    /// The same change to a watcher that selects only the old or only the new state of a modified object: it is added, or deleted
+    /// in its last state at the revision of the change. `None` if neither is selected.
+    pub fn narrowed(self: &Arc<Self>, selects_old: bool, selects_new: bool) -> Option<Arc<Self>> {
+        match (&self.previous, selects_old, selects_new) {
+            (Some(_), false, true) => Some(Self::new(EventKind::Added, self.object.clone())),
+            (Some(old), true, false) => Some(Self::new(EventKind::Deleted, Arc::new(old.at_revision(self.object.revision())))),
+            (_, _, true) => Some(self.clone()),
+            (_, _, false) => None,
+        }
     }
     /// The event as a line of JSON, made once for all watchers: `{"type":"ADDED","object":{…}}\n`.
     pub fn frame(&self) -> &Bytes {
@@ -123,7 +138,7 @@ impl<'a> Outcomes<'a> {
         let event = match (old, new) {
             (None, None) => return None,
             (None, Some(new)) => self.added.get_or_insert_with(|| ObjectEvent::new(EventKind::Added, new.clone())),
-            (Some(_), Some(new)) => self.modified.get_or_insert_with(|| ObjectEvent::new(EventKind::Modified, new.clone())),
+            (Some(old), Some(new)) => self.modified.get_or_insert_with(|| ObjectEvent::modified(old, new)),
             (Some(old), None) => {
                 self.deleted.get_or_insert_with(|| ObjectEvent::new(EventKind::Deleted, Arc::new(old.at_revision(*revision))))
             }
