@@ -31,17 +31,30 @@ pub async fn send(
     ended: impl Fn() -> bool + Send,
     tx: mpsc::Sender<Result<Bytes, std::io::Error>>,
 ) -> std::io::Result<()> {
-    let mut left = options.limit.unwrap_or(u64::MAX);
     let mut file = File::open(&path).await?;
     let start = match options.tail {
         Some(n) => tail_start(&mut file, n).await?,
         None => 0,
     };
     file.seek(SeekFrom::Start(start)).await?;
+    send_rest(path, file, options, ended, tx).await
+}
+
+/// Sends from where the file stands.
+async fn send_rest(
+    path: PathBuf,
+    file: File,
+    options: Options,
+    ended: impl Fn() -> bool + Send,
+    tx: mpsc::Sender<Result<Bytes, std::io::Error>>,
+) -> std::io::Result<()> {
+    let mut left = options.limit.unwrap_or(u64::MAX);
+    // The container may have written more lines since the last ones were found.
+    let mut lines = options.tail.filter(|_| !options.follow).unwrap_or(u64::MAX);
     let mut reader = BufReader::new(file);
     let mut line: Vec<u8> = Vec::new();
     let mut was_ended = false;
-    loop {
+    while lines > 0 {
         let n = reader.read_until(b'\n', &mut line).await?;
         if line.ends_with(b"\n") {
             if let Some(mut text) = format(&line, &options) {
@@ -52,6 +65,7 @@ pub async fn send(
                 }
             }
             line.clear();
+            lines -= 1;
             continue;
         }
         if !options.follow || tx.is_closed() {
@@ -74,6 +88,7 @@ pub async fn send(
             tokio::time::sleep(FOLLOW).await;
         }
     }
+    Ok(())
 }
 
 async fn rotated_away(reader: &BufReader<File>, path: &Path) -> bool {
@@ -171,5 +186,21 @@ mod tests {
         ] {
             assert_eq!(read(options).await, want, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_tail_is_no_longer_than_asked_for_while_more_is_written() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("0.log");
+        std::fs::write(&path, "2026-01-01T00:00:01Z stdout F one\n2026-01-01T00:00:02Z stdout F two\n").expect("log");
+        let mut file = File::open(&path).await.expect("log");
+        let start = tail_start(&mut file, 1).await.expect("start");
+        file.seek(SeekFrom::Start(start)).await.expect("seek");
+        let more = std::fs::OpenOptions::new().append(true).open(&path);
+        std::io::Write::write_all(&mut more.expect("log"), b"2026-01-01T00:00:03Z stdout F three\n").expect("written");
+        let (tx, mut rx) = mpsc::channel(100);
+        send_rest(path, file, Options { tail: Some(1), ..Options::default() }, || true, tx).await.expect("sent");
+        assert_eq!(rx.recv().await.expect("a line").expect("text"), "two\n");
+        assert!(rx.recv().await.is_none());
     }
 }
