@@ -5,6 +5,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
+# Symbols and lines, and otherwise the release build.
+PROFILE_BUILD := CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none
+
 .PHONY: help deps build up down test test-unit test-e2e test-vm lint fmt bench bench-alone profile
 
 help: ## list what make can do
@@ -60,9 +63,13 @@ bench-alone: ## Skiff alone: starts, idling, pods beside the bare runtime
 	$(CARGO) build --release --bin skiff --bin bench
 	$(SUDO) hack/bench.sh alone
 
-profile: ## where time and memory go (WHAT=api|scheduler|proxy|node or a pid)
-	CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) build --release --bin skiff --bin bench
-	$(SUDO) env "PATH=$$PATH" "STOCK_BIN=$$STOCK_BIN" "ETCD=$$ETCD" "CNI_BIN=$$CNI_BIN" hack/profile.sh $(WHAT) $(if $(SIZE),--size $(SIZE))
+profile: ## where Skiff's time and memory go (WHAT=api|scheduler|proxy|node or a pid; SIZE=quick|default|long)
+	@hack/deps.sh profile || $(SUDO) hack/deps.sh profile --install
+	@mkdir -p target/profile
+	$(PROFILE_BUILD) $(CARGO) build --release --bin skiff --features skiff/heap-profile
+	@cp "$(TARGET)/release/skiff" target/profile/skiff
+	$(PROFILE_BUILD) $(CARGO) build --release --bin skiff --bin bench
+	$(SUDO) env "PATH=$$PATH" "CARGO_TARGET_DIR=$(TARGET)" "ETCD=$$ETCD" "CNI_BIN=$$CNI_BIN" hack/profile.sh $(or $(WHAT),api) $(if $(SIZE),--size $(SIZE))
 
 .PHONY: conformance conformance-ci
 conformance: ## the upstream suite in a lab (FOCUS=regex SKIP=regex PROCS=n NODES=n; KUBECONFIG=file for another cluster)

@@ -4,7 +4,8 @@
 #        bench.sh alone [options, see `bench alone --help`]                                   Skiff beside the bare runtime
 # SKIFF_BINARY and BENCH_BINARY name other binaries than target/release/{skiff,bench}; STOCK_BIN a directory with kube-apiserver and
 # its siblings (else they are built from Go modules: 8 minutes the first time); ETCD another etcd; CNI_BIN another directory of plugins.
-# RECORD=1 puts the tables into SPECIFICATION.md, samples and picture into docs/bench. KEEP=1 leaves logs and state.
+# RECORD=1 puts the tables into SPECIFICATION.md, samples and picture into docs/bench. KEEP=1 leaves logs and state. OUT names another
+# directory than target/bench for results.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -14,7 +15,10 @@ bench=$(realpath "${BENCH_BINARY:-$target/release/bench}")
 what=compare
 case ${1:-} in compare | alone) what=$1; shift ;; esac
 
-if [ $what = compare ]; then
+options=()
+with_stock=1
+[[ " $* " != *" --systems skiff "* ]] || with_stock=
+if [ $what = compare ] && [ -n "$with_stock" ]; then
   stock=${STOCK_BIN:-}
   if [ -z "$stock" ]; then
     e2e/conformance/build.sh stock
@@ -23,12 +27,14 @@ if [ $what = compare ]; then
   stock=$(realpath "$stock")
   etcd=${ETCD:-$(PATH=$PATH:/usr/sbin command -v etcd)} || { echo "bench.sh: no etcd: hack/deps.sh bench --install" >&2; exit 1; }
   plugins=$(realpath "${CNI_BIN:-/usr/lib/cni}")
+  options=(--stock "$stock" --etcd "$etcd" --cni "$plugins")
 fi
 
 name=skb$$
 dir=$(mktemp -d "/tmp/$name.XXXX")
 holders=()
 limits=()
+made=()
 # Everything that runs in a holder's mount namespace is of this run.
 end_all() {
   local holder=$1 own pid
@@ -42,16 +48,22 @@ finish() {
   trap '' INT TERM
   if [ ${#holders[@]} -gt 0 ]; then inside "$skiff" down --purge --data-dir "$dir/d" >/dev/null 2>&1 || true; fi
   for holder in "${holders[@]}"; do end_all "$holder"; kill "$holder" 2>/dev/null || true; wait "$holder" 2>/dev/null || true; done
-  for ns in $(ip netns list | awk -v n="$name" '$1 == n || index($1, n "-") == 1 {print $1}'); do ip netns del "$ns" || true; done
+  for ns in $(ip netns list 2>/dev/null | awk -v n="$name" '$1 == n || index($1, n "-") == 1 {print $1}'); do ip netns del "$ns" || true; done
   if [ -n "${KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
   for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
     for group in "$root/$name" "$root/$name-s"; do
       [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
     done
   done
+  for d in "${made[@]}"; do rmdir "$d" 2>/dev/null || true; done
   for limit in "${limits[@]}"; do echo "${limit##* }" >"${limit%% *}"; done
 }
 inside() { nsenter -t "${holders[0]}" -m -n -- env HOME="$dir" KUBECONFIG="$dir/kubeconfig" "$@"; }
+# Beside this shell, which would else hear of a signal only when the measurement is over.
+run() {
+  inside "$@" &
+  wait $!
+}
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -77,15 +89,18 @@ for ns in $name $name-s; do
   ip -n $ns link set eth0 up
 done
 hold $name ""
-options=(--skiff "$skiff" --manifest "$PWD/manifests/examples/hello.yaml" --out "$PWD/target/bench")
+options+=(--skiff "$skiff" --manifest "$PWD/manifests/examples/hello.yaml" --out "${OUT:-$PWD/target/bench}")
 if [ $what = alone ]; then
-  inside "$bench" alone "${options[@]}" --data-dir "$dir/d" --cgroup-root "/$name" "$@"
+  run "$bench" alone "${options[@]}" --data-dir "$dir/d" --cgroup-root "/$name" "$@"
   exit
 fi
 
 # The stock node has the directories that its programs know by fixed paths for itself, a route for Service addresses, as every node
 # with a default route has, and a cgroup.
-mkdir -p "$dir"/{kubelet,run,cni,pods,containers} /var/lib/kubelet /run/containerd /var/lib/cni /var/log/pods /var/log/containers
+mkdir -p "$dir"/{kubelet,run,cni,pods,containers}
+for d in /var/lib/kubelet /run/containerd /var/lib/cni /var/log/pods /var/log/containers; do
+  [ -d $d ] || { mkdir -p $d; made+=($d); }
+done
 ip -n $name-s route add 10.96.0.0/16 dev eth0
 nsenter --net=/run/netns/$name-s sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.route_localnet=1
 for root in /sys/fs/cgroup/*/; do
@@ -104,12 +119,12 @@ done
 hold $name-s "mount --bind $dir/kubelet /var/lib/kubelet; mount --bind $dir/run /run/containerd; mount --bind $dir/cni /var/lib/cni;
   mount --bind $dir/pods /var/log/pods; mount --bind $dir/containers /var/log/containers;"
 # /run/netns is the machine's in both: the network namespaces of the proxies are made there.
-inside "$bench" compare "${options[@]}" --stock "$stock" --etcd "$etcd" --cni "$plugins" --dir "$dir" --prefix $name \
-  --stock-holder "${holders[1]}" "$@"
+run "$bench" compare "${options[@]}" --dir "$dir" --prefix $name --stock-holder "${holders[1]}" "$@"
 if [ -n "${RECORD:-}" ]; then
   mkdir -p docs/bench
-  cp target/bench/compare.json target/bench/compare.svg docs/bench/
-  awk '/<!-- tables of make bench -->/ {print; while ((getline line < "target/bench/compare.md") > 0) print line; print ""; skip = 1}
+  results=${OUT:-target/bench}
+  cp "$results/compare.json" "$results/compare.svg" docs/bench/
+  awk -v tables="$results/compare.md" '/<!-- tables of make bench -->/ {print; while ((getline line < tables) > 0) print line; print ""; skip = 1}
        /<!-- end of tables -->/ {skip = 0} !skip || /<!-- end of tables -->/ {if (!/<!-- tables of make bench -->/) print}' \
     SPECIFICATION.md >"$dir/spec.md"
   cat "$dir/spec.md" >SPECIFICATION.md

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Installs what a purpose needs and the machine lacks, from the distribution's packages, saying what.
-# usage: deps.sh run|build|test|conformance|bench|vm [--install]   (without root or --install for `build`: only tells, exit 1 if something is missing)
+# usage: deps.sh run|build|test|conformance|bench|profile|vm [--install]   (without root or --install for `build`: only tells, exit 1 if something is missing)
 set -euo pipefail
-purpose=${1:?usage: deps.sh run|build|test|conformance|bench|vm [--install]}
+purpose=${1:?usage: deps.sh run|build|test|conformance|bench|profile|vm [--install]}
 install=${2:-}
 [ "$purpose" != run ] || install=--install
 
@@ -38,6 +38,9 @@ etcd etcd-server stock_store
 /usr/lib/cni/bridge containernetworking-plugins stock_pod_network
 conntrack conntrack stock_proxy
 go golang-go stock_components'
+profile='perf linux-perf samples_of_stacks
+nm binutils names_of_functions
+nft nftables watching_rules'
 vm='qemu-system-x86_64 qemu-system-x86 emulated_machine
 qemu-img qemu-utils emulated_machine
 mke2fs e2fsprogs emulated_machine
@@ -57,6 +60,9 @@ $conformance" ;;
   bench) list="$run
 $build
 $bench" ;;
+  profile) list="$run
+$build
+$profile" ;;
   vm) list="$build
 $vm" ;;
   *) echo "deps.sh: unknown purpose $purpose" >&2; exit 2 ;;

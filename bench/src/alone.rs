@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const IMAGE: &str = "skiff.dev/hello:1.0";
+const PAUSE: &str = "skiff.dev/pause:1";
 
 /// Measures a Skiff binary.
 #[derive(Args)]
@@ -104,8 +105,7 @@ async fn idle(args: &Alone, cluster: &Cluster, report: &mut Report) -> Result<()
 
 /// Pods and bare runtime calls in turn, so that what else the machine does weighs on both alike.
 async fn latency(args: &Alone, cluster: &Cluster, report: &mut Report) -> Result<(), String> {
-    let logs = args.data_dir.join("log/bench");
-    let floor = Floor::new(&cluster.runtime_endpoint(), logs, &args.cgroup_root, IMAGE)?;
+    let floor = Floor::new(cluster, &args.data_dir.with_extension("floor"), IMAGE, PAUSE).await?;
     let mut pods = pods::Pods::new(cluster.client()?, IMAGE).await?;
     let (mut bare, mut single) = (Latency::default(), Samples::default());
     for n in 0..args.pods {
@@ -122,9 +122,12 @@ async fn latency(args: &Alone, cluster: &Cluster, report: &mut Report) -> Result
     report.ratio("  against the floor", "pods.singleToFloor", &single, &bare.total);
     let (mut bare, mut many) = (Samples::default(), Samples::default());
     let names: Vec<String> = (0..args.burst).map(|n| format!("many-{n}")).collect();
-    for _ in 0..args.bursts {
-        bare.add(floor.burst(args.burst).await?);
-        many.add(pods.run(&names).await?);
+    for n in 0..args.bursts {
+        let (least, took) = (floor.burst(args.burst).await?, pods.run(&names).await?);
+        let text = format!("the bare runtime {:.2} s, pods {:.2} s", least.as_secs_f64(), took.as_secs_f64());
+        report.line(&format!("{} at once, time {}", args.burst, n + 1), &text);
+        bare.add(least);
+        many.add(took);
     }
     report.times(&format!("runtime's floor, {} at once", args.burst), "floor.burst", &bare);
     report.times(&format!("{} pods at once, all Running", args.burst), "pods.burst", &many);

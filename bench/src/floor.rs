@@ -1,14 +1,21 @@
-//! The runtime's own floor: the calls that any kubelet must make for a pod, made bare, on the same containerd.
+//! The runtime's own floor: the calls that any kubelet must make for a pod, made bare, on a containerd of the same settings.
 
+use crate::runtime::Runtime;
+use crate::startup::Cluster;
 use crate::stats::Samples;
 use cri::v1 as api;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A runtime to measure.
+/// How long one start, or one burst of them, or a removal may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A runtime to measure. What it made is removed with the last of its clones.
 #[derive(Clone)]
 pub struct Floor {
-    runtime: cri::Runtime,
+    calls: cri::Runtime,
+    _runtime: Arc<Runtime>,
     logs: PathBuf,
     cgroup_parent: String,
     image: String,
@@ -44,19 +51,30 @@ fn said(what: &str) -> impl FnOnce(cri::Status) -> String {
     move |e| format!("{what}: {}", e.message())
 }
 
+async fn within<T>(what: &str, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let failed = |_| Err(format!("the bare runtime: {what} did not end in {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(failed).map_err(|e| format!("the bare runtime: {e}"))
+}
+
 impl Floor {
-    pub fn new(endpoint: &str, logs: PathBuf, cgroup_root: &str, image: &str) -> Result<Self, String> {
+    /// Starts a containerd below `dir` like the one of this cluster, which must be up.
+    pub async fn new(cluster: &Cluster, dir: &Path, image: &str, pause: &str) -> Result<Self, String> {
+        let logs = dir.join("pods");
         std::fs::create_dir_all(&logs).map_err(|e| format!("cannot make {}: {e}", logs.display()))?;
-        let runtime = cri::Runtime::connect(endpoint).map_err(|e| e.to_string())?;
-        let cgroup_parent = format!("{}/kubepods/besteffort", cgroup_root.trim_end_matches('/'));
-        Ok(Self { runtime, logs, cgroup_parent, image: image.into() })
+        let runtime = Runtime::start(cluster, dir, &[image, pause]).await?;
+        let calls = cri::Runtime::connect(&runtime.endpoint()).map_err(|e| e.to_string())?;
+        let cgroup_parent = format!("{}/kubepods/besteffort", cluster.cgroup_root.trim_end_matches('/'));
+        Ok(Self { calls, _runtime: Arc::new(runtime), logs, cgroup_parent, image: image.into() })
     }
 
     /// Runs a sandbox, creates a container in it and starts it.
     pub async fn start(&self, name: &str) -> Result<Started, String> {
-        let mut runtime = self.runtime.runtime.clone();
+        within(&format!("start of {name}"), self.start_pod(name)).await
+    }
+
+    async fn start_pod(&self, name: &str) -> Result<Started, String> {
+        let mut runtime = self.calls.runtime.clone();
         let namespaces = api::NamespaceOption { pid: api::NamespaceMode::Container as i32, ..Default::default() };
-        // Without the kubelet's labels: the kubelet on the same runtime takes it for somebody else's.
         let sandbox_config = api::PodSandboxConfig {
             metadata: Some(api::PodSandboxMetadata {
                 name: name.into(),
@@ -107,7 +125,11 @@ impl Floor {
 
     /// Removes what `start` made.
     pub async fn remove(&self, s: Started) -> Result<(), String> {
-        let mut runtime = self.runtime.runtime.clone();
+        within("removal", self.remove_pod(s)).await
+    }
+
+    async fn remove_pod(&self, s: Started) -> Result<(), String> {
+        let mut runtime = self.calls.runtime.clone();
         let stop = api::StopContainerRequest { container_id: s.container, timeout: 0 };
         runtime.stop_container(stop).await.map_err(said("StopContainer"))?;
         let pod_sandbox_id = s.sandbox;
@@ -127,9 +149,12 @@ impl Floor {
         }
         let started: Vec<_> = starts.join_all().await.into_iter().collect::<Result<_, _>>()?;
         let took = begin.elapsed();
+        let mut removals = tokio::task::JoinSet::new();
         for s in started {
-            self.remove(s).await?;
+            let floor = self.clone();
+            removals.spawn(async move { floor.remove(s).await });
         }
+        removals.join_all().await.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(took)
     }
 }

@@ -1,11 +1,14 @@
 //! The numbers of SPECIFICATION.md, measured on this machine. Run by hack/bench.sh in network namespaces without a way out.
 
 mod alone;
+mod child;
 mod compare;
 mod floor;
 mod pods;
 mod process;
+mod profile;
 mod report;
+mod runtime;
 mod startup;
 mod stats;
 
@@ -19,6 +22,8 @@ enum Command {
     Alone(Box<alone::Alone>),
     /// Skiff and stock Kubernetes, in turn.
     Compare(Box<compare::Compare>),
+    /// Where time and memory went, from what perf and jemalloc recorded.
+    Profile(Box<profile::Profile>),
     /// Wait until a web server answers at this address.
     Answer { address: String },
 }
@@ -31,6 +36,7 @@ fn main() -> ExitCode {
             match &command {
                 Command::Alone(args) => alone::run(args).await,
                 Command::Compare(args) => compare::run(args).await,
+                Command::Profile(args) => profile::run(args),
                 Command::Answer { address } => startup::answer(address).await,
             }
         })

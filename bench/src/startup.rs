@@ -46,8 +46,9 @@ impl Cluster {
         self.data_dir.join("run").join(format!("{name}.pid"))
     }
 
-    pub fn runtime_endpoint(&self) -> String {
-        format!("unix://{}", self.data_dir.join("run/containerd.sock").display())
+    /// Of its containerd.
+    pub fn socket(&self) -> PathBuf {
+        self.data_dir.join("run/containerd.sock")
     }
 }
 

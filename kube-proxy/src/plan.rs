@@ -6,9 +6,10 @@
 
 use crate::model::{Endpoint, ServicePort};
 use ipnet::Ipv4Net;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::Ipv4Addr;
+use std::ops::Bound;
 use std::time::Duration;
 
 /// Indices of a node's own endpoints begin here, so that both kinds share one map.
@@ -142,7 +143,8 @@ impl<T: Hash + Eq> Counted<T> {
 #[derive(Debug)]
 pub struct State {
     cluster_cidr: Option<Ipv4Net>,
-    ports: HashMap<String, (u32, ServicePort)>,
+    /// By `namespace/name:port`; sorted, so that the ports of one Service are found without a look at all others.
+    ports: BTreeMap<String, (u32, ServicePort)>,
     next: u32,
     cluster_ips: Counted<Ipv4Addr>,
     hairpins: Counted<Ipv4Addr>,
@@ -152,7 +154,7 @@ impl State {
     pub fn new(cluster_cidr: Option<Ipv4Net>) -> Self {
         Self {
             cluster_cidr,
-            ports: HashMap::new(),
+            ports: BTreeMap::new(),
             next: 1,
             cluster_ips: Counted(HashMap::new()),
             hairpins: Counted(HashMap::new()),
@@ -167,7 +169,8 @@ impl State {
     /// Names of the ports of one Service: those that begin with `namespace/name:`.
     pub fn names_of(&self, service: &str) -> Vec<String> {
         let prefix = format!("{service}:");
-        self.ports.keys().filter(|k| k.starts_with(&prefix)).cloned().collect()
+        let from = self.ports.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
+        from.map(|(k, _)| k).take_while(|k| k.starts_with(&prefix)).cloned().collect()
     }
 
     /// The operations that bring the kernel from what it holds for `name` to `want`, in the order that the kernel demands: what

@@ -125,8 +125,10 @@ impl Matching {
 pub struct Cache {
     /// Slots; freed ones are reused, `present` tells which are nodes.
     pub nodes: Vec<NodeInfo>,
-    /// Present nodes in the order they are searched: zones take turns.
+    /// Present nodes in the order they are searched: zones take turns. As of the last `settle`.
     pub order: Vec<usize>,
+    /// Nodes came, went or changed zones since then.
+    unsettled: bool,
     index: HashMap<Arc<str>, usize>,
     free: Vec<usize>,
     pods: HashMap<Arc<str>, PodEntry>,
@@ -226,9 +228,7 @@ impl Cache {
         let zone_changed = zone_before.as_ref() != Some(&zone(&n.node));
         let images: Vec<String> = n.images.keys().cloned().collect();
         self.count_images(images.iter(), true);
-        if zone_changed {
-            self.reorder();
-        }
+        self.unsettled |= zone_changed;
         slot
     }
 
@@ -240,7 +240,7 @@ impl Cache {
         n.present = false;
         n.node = Arc::default();
         self.release_if_unused(slot);
-        self.reorder();
+        self.unsettled = true;
     }
 
     fn count_images<'a>(&mut self, names: impl Iterator<Item = &'a String>, add: bool) {
@@ -257,8 +257,12 @@ impl Cache {
         }
     }
 
-    /// Interleaves zones, so that a search that stops early has seen all of them (upstream's node tree).
-    fn reorder(&mut self) {
+    /// Puts `order` right: once after many changes of nodes, as when thousands are seen for the first time. Zones are interleaved,
+    /// so that a search that stops early has seen all of them (upstream's node tree).
+    pub fn settle(&mut self) {
+        if !std::mem::take(&mut self.unsettled) {
+            return;
+        }
         let mut zones: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
         for n in self.nodes.iter().filter(|n| n.present) {
             zones.entry(zone(&n.node)).or_default().push(n.slot);

@@ -206,6 +206,7 @@ impl Engine {
             self.queue.remove(&pod.uid);
             return true;
         }
+        self.cache.settle();
         match self.place(&pod) {
             Ok(slot) => self.reserve_and_bind(pod, slot),
             Err((failure, nomination)) => self.unplaced(&pod, failure, nomination),

@@ -3,7 +3,7 @@
 use super::connection::{Call, Connection, JSON, PROTOBUF};
 use super::load::{Clients, Outcome};
 use super::objects::{self, NAMESPACE};
-use super::servers::{Programs, Server, System};
+use super::servers::{Programs, Server};
 use super::table::{Better, Table};
 use super::watch::Watch;
 use super::{Sizes, order};
@@ -52,7 +52,7 @@ async fn measure(
 
 pub async fn run(programs: &Programs, dir: &Path, sizes: &Sizes, table: &mut Table) -> Result<(), String> {
     let mut all = Vec::new();
-    for (n, system) in System::ALL.into_iter().enumerate() {
+    for (n, system) in sizes.systems.iter().copied().enumerate() {
         let port = 16443 + 10 * u16::try_from(n).unwrap_or(0);
         let server = Server::start(programs, system, &dir.join("api"), Ipv4Addr::LOCALHOST, port, &[]).await?;
         server.make_namespace(NAMESPACE).await?;

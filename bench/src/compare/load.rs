@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Clients with open connections.
+#[derive(Clone)]
 pub struct Clients(Vec<Connection>);
 
 /// How one list of calls went.

@@ -6,8 +6,8 @@ use super::table::{Better, Table};
 use super::{Compare, Sizes, order};
 use crate::floor::Floor;
 use crate::pods::Pods;
-use crate::process;
 use crate::startup::{self, Cluster};
+use crate::{process, runtime};
 use client::Client;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -43,59 +43,73 @@ pub async fn run(
         images: args.dir.join("images.tar"),
         pause: PAUSE.into(),
     };
-    std::fs::create_dir_all(&place.dir).map_err(|e| format!("{}: {e}", place.dir.display()))?;
-    export_images(&skiff, &place)?;
-    place.prepare().await?;
+    let systems = sizes.clusters();
+    if systems.contains(&System::Stock) {
+        std::fs::create_dir_all(&place.dir).map_err(|e| format!("{}: {e}", place.dir.display()))?;
+        export_images(&skiff, &place)?;
+        place.prepare().await?;
+    }
     for round in 0..sizes.starts {
-        for n in order(round, 2) {
-            if n == 0 {
+        for n in order(round, systems.len()) {
+            if systems[n] == System::Stock {
+                let (ready, answer) = stock_start(&place, &args.manifest).await?;
+                starts(table, System::Stock, ready, answer);
+            } else {
                 let start = startup::measure(&skiff, &args.manifest).await?;
                 starts(table, System::Skiff, start.ready, start.answer);
                 skiff.purge()?;
-            } else {
-                let (ready, answer) = stock_start(&place, &args.manifest).await?;
-                starts(table, System::Stock, ready, answer);
             }
         }
     }
     skiff.up()?;
-    let node = place.start().await?;
-    let client = client::kubeconfig::client(&node.server.pki.join("admin.conf")).map_err(|e| e.to_string())?;
-    wait_ready(&client).await?;
-    println!("  idle for {} s", sizes.idle);
     let mut processes = vec![];
     for name in ["server", "containerd"] {
         processes.push((System::Skiff, name.to_owned(), process::pid(&skiff.pid_file(name))?));
     }
-    let api = node.server.pids();
-    processes.extend(["etcd", "kube-apiserver"].into_iter().zip(api).map(|(name, pid)| (System::Stock, name.to_owned(), pid)));
-    processes.extend(node.others.iter().chain([&node.containerd]).map(|p| (System::Stock, p.name.clone(), p.pid())));
+    let mut clients = vec![(System::Skiff, skiff.client()?)];
+    let mut stock = None;
+    if systems.contains(&System::Stock) {
+        let node = place.start().await?;
+        let client = client::kubeconfig::client(&node.server.pki.join("admin.conf")).map_err(|e| e.to_string())?;
+        wait_ready(&client).await?;
+        let api = node.server.pids();
+        processes
+            .extend(["etcd", "kube-apiserver"].into_iter().zip(api).map(|(name, pid)| (System::Stock, name.to_owned(), pid)));
+        processes.extend(node.others.iter().chain([&node.containerd]).map(|p| (System::Stock, p.name.clone(), p.pid())));
+        clients.push((System::Stock, client));
+        stock = Some(node);
+    }
+    println!("  idle for {} s", sizes.idle);
     idle(table, details, sizes.idle, &processes).await?;
-    // The floor is measured on Skiff's containerd for both, which are the same program: the stock kubelet ends sandboxes that it does
-    // not know.
-    let floor = Floor::new(&skiff.runtime_endpoint(), args.dir.join("floor"), &skiff.cgroup_root, IMAGE)?;
-    let mut ours = Pods::new(skiff.client()?, IMAGE).await?;
-    let mut theirs = Pods::new(client, IMAGE).await?;
+    // One floor for both: each kubelet has a containerd of its own, all three are the same program.
+    let floor = Floor::new(&skiff, &args.dir.join("floor"), IMAGE, PAUSE).await?;
+    let mut sides = Vec::new();
+    for (system, client) in clients {
+        sides.push((system, Pods::new(client, IMAGE).await?));
+    }
     for n in 0..sizes.pods {
         let bare = floor.start(&format!("floor-{n}")).await?;
         let least: Duration = bare.calls.iter().sum();
         floor.remove(bare).await?;
-        for turn in order(n, 2) {
-            let (system, side) = if turn == 0 { (System::Skiff, &mut ours) } else { (System::Stock, &mut theirs) };
+        for turn in order(n, sides.len()) {
+            let (system, side) = &mut sides[turn];
             let took = side.run(&[format!("one-{n}")]).await?;
-            pods(table, system, "one at a time, created to Running", took, least);
+            pods(table, *system, "one at a time, created to Running", took, least);
         }
     }
     let names: Vec<String> = (0..sizes.burst).map(|n| format!("many-{n}")).collect();
     for n in 0..sizes.bursts {
         let least = floor.burst(sizes.burst).await?;
-        for turn in order(n, 2) {
-            let (system, side) = if turn == 0 { (System::Skiff, &mut ours) } else { (System::Stock, &mut theirs) };
+        for turn in order(n, sides.len()) {
+            let (system, side) = &mut sides[turn];
             let took = side.run(&names).await?;
-            pods(table, system, &format!("{} at once, all Running", sizes.burst), took, least);
+            pods(table, *system, &format!("{} at once, all Running", sizes.burst), took, least);
         }
     }
-    place.stop(node).await?;
+    drop(floor);
+    if let Some(node) = stock {
+        place.stop(node).await?;
+    }
     skiff.purge()
 }
 
@@ -117,17 +131,8 @@ fn pods(table: &mut Table, system: System, what: &str, took: Duration, floor: Du
 fn export_images(skiff: &Cluster, place: &Place) -> Result<(), String> {
     skiff.purge()?;
     skiff.up()?;
-    let socket = skiff.data_dir.join("run/containerd.sock");
-    let out = std::process::Command::new("ctr")
-        .arg("-a")
-        .arg(socket)
-        .args(["-n", "k8s.io", "images", "export"])
-        .arg(&place.images)
-        .args([IMAGE, PAUSE])
-        .output()
-        .map_err(|e| format!("ctr: {e}"))?;
-    skiff.purge()?;
-    if out.status.success() { Ok(()) } else { Err(format!("ctr images export: {}", String::from_utf8_lossy(&out.stderr))) }
+    runtime::export(skiff, &place.images, &[IMAGE, PAUSE])?;
+    skiff.purge()
 }
 
 async fn wait_ready(client: &Client) -> Result<(), String> {
@@ -168,6 +173,9 @@ async fn idle(table: &mut Table, details: &mut Value, seconds: u64, processes: &
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let mut list = Vec::new();
     for system in [System::Skiff, System::Stock] {
+        if processes.iter().all(|(s, ..)| *s != system) {
+            continue;
+        }
         let (mut sums, mut beside) = ([0.0; 3], [0.0; 3]);
         for ((_, name, pid), before) in processes.iter().zip(&before).filter(|((s, ..), _)| *s == system) {
             let (cpu, wakeups) = process::usage(*pid)?.since(before);

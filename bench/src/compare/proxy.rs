@@ -1,24 +1,23 @@
-//! From a change of endpoints to the kernel's table: an EndpointSlice is updated, and `nft monitor` tells when the new address is in
-//! the kernel. Each proxy has a network namespace of its own.
+//! From a change of endpoints to the kernel's table: an EndpointSlice is updated, and the kernel tells when the new address is in
+//! its tables. Each proxy has a network namespace of its own.
 
-use super::child::Process;
 use super::connection::{Call, Connection};
+use super::kernel::Listener;
 use super::load::Clients;
 use super::objects::{self, NAMESPACE};
 use super::servers::{Programs, Server, System};
 use super::table::{Better, Table};
 use super::{Sizes, order};
+use crate::child::Process;
 use hyper::Method;
 use serde_json::json;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 
 const PART: &str = "Proxy: endpoint change to kernel";
 const PATIENCE: Duration = Duration::from_secs(120);
+const APART: Duration = Duration::from_millis(1200);
 const SERVICES: &str = "/api/v1/namespaces/bench/services";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/bench/endpointslices";
 
@@ -48,8 +47,12 @@ impl Namespace {
         Ok(made)
     }
 
+    fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
     fn enter(&self) -> Vec<String> {
-        vec!["nsenter".into(), format!("--net=/run/netns/{}", self.name), "--".into()]
+        vec!["nsenter".into(), format!("--net={}", self.path()), "--".into()]
     }
 }
 
@@ -62,17 +65,19 @@ impl Drop for Namespace {
 /// One system: its server, its proxy, and what the kernel tells of the proxy's namespace. Fields are dropped in this order.
 struct Proxied {
     proxy: Option<Process>,
-    monitor: Option<(Child, Lines<BufReader<ChildStdout>>)>,
+    listener: Listener,
     server: Server,
     clients: Clients,
     namespace: Namespace,
     number: u8,
+    /// Changes so far: each has an address of its own.
+    changes: u16,
 }
 
 pub async fn run(programs: &Programs, dir: &Path, prefix: &str, sizes: &Sizes, table: &mut Table) -> Result<(), String> {
     let dir = dir.join("proxy");
     let mut all = Vec::new();
-    for (n, system) in [System::Skiff, System::Stock].into_iter().enumerate() {
+    for (n, system) in sizes.clusters().into_iter().enumerate() {
         let number = 101 + u8::try_from(n).unwrap_or(0);
         let namespace = Namespace::make(prefix, number)?;
         let port = 18443 + 10 * u16::from(number - 101);
@@ -90,34 +95,56 @@ pub async fn run(programs: &Programs, dir: &Path, prefix: &str, sizes: &Sizes, t
         node["status"]["addresses"] = json!([{"type": "InternalIP", "address": format!("172.31.{number}.2")}]);
         admin.call(&Call::with(Method::POST, "/api/v1/nodes", &node)).await?;
         let clients = Clients::open(&server.endpoint, 16).await?;
-        all.push(Proxied { proxy: None, monitor: None, server, clients, namespace, number });
+        let listener = Listener::open(&namespace.path())?;
+        all.push(Proxied { proxy: None, listener, server, clients, namespace, number, changes: 0 });
     }
     let mut there = 0;
     for services in &sizes.services {
+        all.iter_mut().for_each(|p| p.proxy = None);
+        fill(&all, there, *services).await?;
+        there = *services;
         for p in &mut all {
-            p.proxy = None;
-            p.monitor = None;
-            add_services(&p.clients, there, *services).await?;
+            // The change is there before the proxy: the first rules hold it.
+            let address = p.change().await?.0;
             let begin = Instant::now();
             p.start(programs, &dir)?;
-            p.caught_up(&dir).await?;
-            let what = format!("{services} Services, from the proxy's start to the first change followed");
-            table.add(PART, &what, "ms", Better::Lower, p.server.system, begin.elapsed().as_secs_f64() * 1e3);
+            let took = p.seen(address, begin, &dir).await?;
+            println!("  {}'s first rules after {:.1} s", p.server.system.name(), took.as_secs_f64());
+            let what = format!("{services} Services, from the proxy's start to its rules in the kernel");
+            table.add(PART, &what, "ms", Better::Lower, p.server.system, took.as_secs_f64() * 1e3);
         }
-        there = *services;
-        println!("  {services} Services");
-        for round in 0..sizes.changes {
+        // Stock's proxy gathers changes for a second; wait so that each change is one of its own.
+        tokio::time::sleep(APART).await;
+        for round in 0..=sizes.changes {
             for n in order(round, all.len()) {
                 let p = &mut all[n];
-                let took = p.change(&dir, 2 + round % 200, u8::try_from(round / 200).unwrap_or(0)).await?;
-                let what = format!("{services} Services");
-                table.add(PART, &what, "ms", Better::Lower, p.server.system, took.as_secs_f64() * 1e3);
-                // Stock's proxy gathers changes for a second; wait so that each change is one of its own.
-                tokio::time::sleep(Duration::from_millis(1200)).await;
+                let (address, sent) = p.change().await?;
+                let took = p.seen(address, sent, &dir).await?;
+                // The first change after a start is a proxy's own warming up.
+                if round > 0 {
+                    let what = format!("{services} Services, one endpoint more");
+                    table.add(PART, &what, "ms", Better::Lower, p.server.system, took.as_secs_f64() * 1e3);
+                }
+                tokio::time::sleep(APART).await;
             }
         }
     }
     Ok(())
+}
+
+/// Fills all stores at the same time: nothing is measured yet.
+async fn fill(all: &[Proxied], from: usize, to: usize) -> Result<(), String> {
+    let mut fills = tokio::task::JoinSet::new();
+    for p in all {
+        let (clients, system) = (p.clients.clone(), p.server.system);
+        fills.spawn(async move {
+            let begin = Instant::now();
+            let outcome = add_services(&clients, from, to).await;
+            println!("  {to} Services in the store of {} after {:.1} s", system.name(), begin.elapsed().as_secs_f64());
+            outcome
+        });
+    }
+    fills.join_all().await.into_iter().collect()
 }
 
 async fn add_services(clients: &Clients, from: usize, to: usize) -> Result<(), String> {
@@ -152,69 +179,33 @@ impl Proxied {
             (programs.skiff.clone(), args)
         };
         let name = format!("proxy-{}", self.number);
-        self.listen()?;
         self.proxy = Some(Process::start(dir, &name, &enter, &program, args)?);
         Ok(())
     }
 
-    /// Waits until the proxy follows changes. What the kernel tells of the first rules may be more than a listener gets, and `nft`
-    /// says nothing of maps that it did not hear of: each attempt has a new listener, which begins with what there is.
-    async fn caught_up(&mut self, dir: &Path) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
-        for n in 1.. {
-            if let Ok(outcome) = tokio::time::timeout(Duration::from_secs(3), self.change(dir, n, 250)).await {
-                return outcome.map(drop);
-            }
-            if let Some(p) = &mut self.proxy {
-                p.check()?;
-            }
-            if Instant::now() > deadline {
-                break;
-            }
-            self.listen()?;
-            // It reads the tables before it listens, and does not say when it is done.
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
-        Err(format!("{} does not catch up; logs in {}", self.server.system.name(), dir.display()))
-    }
-
-    /// Follows what changes in the kernel's tables.
-    fn listen(&mut self) -> Result<(), String> {
-        let enter = self.namespace.enter();
-        let mut monitor = Command::new("nsenter");
-        monitor.args(&enter[1..]).args(["nft", "-nn", "monitor"]).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut monitor = monitor.spawn().map_err(|e| format!("nft monitor: {e}"))?;
-        let lines = monitor.stdout.take().map(|o| BufReader::with_capacity(1 << 20, o).lines()).ok_or("no output of nft")?;
-        self.monitor = Some((monitor, lines));
-        Ok(())
-    }
-
-    /// Gives the first Service an endpoint that never was; the time until the kernel has it.
-    async fn change(&mut self, dir: &Path, last: usize, third: u8) -> Result<Duration, String> {
-        let address = format!("10.102.{third}.{last}");
-        let slice = objects::endpoint_slice("svc-0", &["10.100.0.1".into(), address.clone()]);
+    /// Gives the first Service an endpoint that never was: its address, and when the request was sent.
+    async fn change(&mut self) -> Result<(Ipv4Addr, Instant), String> {
+        let [third, last] = self.changes.to_be_bytes();
+        self.changes += 1;
+        let address = Listener::address(third, last);
+        let slice = objects::endpoint_slice("svc-0", &["10.100.0.1".into(), address.to_string()]);
         let mut connection = Connection::open(&self.server.endpoint).await?;
-        let (_, lines) = self.monitor.as_mut().ok_or("no monitor")?;
-        let begin = Instant::now();
+        let sent = Instant::now();
         connection.call(&Call::with(Method::PUT, format!("{SLICES}/svc-0"), &slice)).await?;
-        let seen = async {
-            while let Some(line) = lines.next_line().await.map_err(|e| e.to_string())? {
-                let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
-                if line.match_indices(&address).any(|(at, _)| ends(&line[at + address.len()..])) {
-                    return Ok(begin.elapsed());
-                }
-            }
-            Err("nft monitor ended".to_owned())
-        };
-        match tokio::time::timeout(PATIENCE, seen).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                if let Some(p) = &mut self.proxy {
-                    p.check()?;
-                }
-                let logs = dir.display();
-                Err(format!("{}: no {address} in the kernel in {PATIENCE:?}; logs in {logs}", self.server.system.name()))
+        Ok((address, sent))
+    }
+
+    /// The time from `since` until the kernel had `address`.
+    async fn seen(&mut self, address: Ipv4Addr, since: Instant, dir: &Path) -> Result<Duration, String> {
+        let deadline = Instant::now() + PATIENCE;
+        // In steps, to notice a proxy that ended.
+        while Instant::now() < deadline {
+            match tokio::time::timeout(Duration::from_secs(1), self.listener.seen(address)).await {
+                Ok(at) => return Ok(at?.saturating_duration_since(since)),
+                Err(_) => self.proxy.as_mut().map_or(Ok(()), Process::check)?,
             }
         }
+        let logs = dir.display();
+        Err(format!("{}: no {address} in the kernel in {PATIENCE:?}; logs in {logs}", self.server.system.name()))
     }
 }

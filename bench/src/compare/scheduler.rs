@@ -1,7 +1,6 @@
 //! Scheduling throughput: pods that wait are bound to fake nodes, each scheduler against its own API server, and Skiff's also against
 //! the stock one. No kubelet runs; the rate is between the first and the last binding that a watch tells of.
 
-use super::child::{self, Process};
 use super::connection::{Call, Connection};
 use super::load::Clients;
 use super::objects::{self, NAMESPACE};
@@ -9,6 +8,7 @@ use super::servers::{Programs, Server, System};
 use super::table::{Better, Table};
 use super::watch::Watch;
 use super::{Sizes, order};
+use crate::child::{self, Process};
 use hyper::Method;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub async fn run(programs: &Programs, dir: &Path, sizes: &Sizes, table: &mut Table) -> Result<(), String> {
     let dir = dir.join("scheduler");
     let mut servers = Vec::new();
-    for (n, system) in [System::Skiff, System::Stock].into_iter().enumerate() {
+    for (n, system) in sizes.clusters().into_iter().enumerate() {
         let port = 17443 + 10 * u16::try_from(n).unwrap_or(0);
         // Nodes that nobody runs would get the taint of those that are not ready.
         let more = ["--disable-admission-plugins=TaintNodesByCondition"];
@@ -41,21 +41,18 @@ pub async fn run(programs: &Programs, dir: &Path, sizes: &Sizes, table: &mut Tab
         }
         there = *nodes;
         println!("  {nodes} nodes");
+        let crossed = *nodes == CROSSED && servers.len() > 1;
         for round in 0..sizes.scheduler_rounds {
-            for n in order(round, if *nodes == CROSSED { 3 } else { 2 }) {
-                // Skiff's own, stock's own, Skiff's on the stock API server.
-                let (server, clients) = &servers[usize::from(n > 0)];
-                let skiff = n != 1;
-                let (rate, cpu) = once(programs, &dir, server, clients, skiff, *pods).await?;
-                let own = format!("{nodes} nodes, {pods} pods, own API server");
-                let what = if n == 2 { format!("{nodes} nodes, {pods} pods, Skiff's on the stock API server") } else { own };
-                let system = if skiff { System::Skiff } else { System::Stock };
-                table.add(PART, &what, "pods/s", Better::Higher, system, rate);
-                table.add(PART, &what, "CPU us/pod, scheduler", Better::Lower, system, cpu);
-                if n == 1 && *nodes == CROSSED {
-                    let mixed = format!("{nodes} nodes, {pods} pods, Skiff's on the stock API server");
-                    table.add(PART, &mixed, "pods/s", Better::Higher, system, rate);
-                    table.add(PART, &mixed, "CPU us/pod, scheduler", Better::Lower, system, cpu);
+            for n in order(round, servers.len() + usize::from(crossed)) {
+                // Each with its own, then Skiff's with the stock API server, which is the last of them.
+                let (server, clients) = &servers[n.min(servers.len() - 1)];
+                let system = if n < servers.len() { server.system } else { System::Skiff };
+                let (rate, cpu) = once(programs, &dir, server, clients, system == System::Skiff, *pods).await?;
+                let what = |api: &str| format!("{nodes} nodes, {pods} pods, {api} API server");
+                let both = crossed && system == server.system && system == System::Stock;
+                for api in [if n < servers.len() { "own" } else { "stock" }].into_iter().chain(both.then_some("stock")) {
+                    table.add(PART, &what(api), "pods/s", Better::Higher, system, rate);
+                    table.add(PART, &what(api), "CPU us/pod, scheduler", Better::Lower, system, cpu);
                 }
             }
         }

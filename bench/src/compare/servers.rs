@@ -1,8 +1,8 @@
 //! API servers under the same load: Skiff's on its embedded store, Skiff's on etcd, the stock one on etcd. Same certificates, same
 //! flags, each with an etcd of its own.
 
-use super::child::{self, Process};
 use super::connection::{Call, Connection, Endpoint};
+use crate::child::{self, Process};
 use hyper::Method;
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Which API server, on which store.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
 pub enum System {
     Skiff,
     SkiffEtcd,
@@ -18,8 +18,6 @@ pub enum System {
 }
 
 impl System {
-    pub const ALL: [Self; 3] = [Self::Skiff, Self::SkiffEtcd, Self::Stock];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Skiff => "skiff",

@@ -1,8 +1,8 @@
 //! A stock node: containerd, etcd, control plane, kubelet and kube-proxy of upstream, in namespaces that hack/bench.sh has made.
 
-use super::child::Process;
 use super::node::said;
 use super::servers::{Programs, Server, System};
+use crate::child::Process;
 use cri::v1 as api;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};

@@ -59,6 +59,7 @@ fn cluster(nodes: &[Arc<Node>], placed: &[Arc<PodInfo>]) -> Cache {
     for n in nodes {
         cache.set_node(n.clone());
     }
+    cache.settle();
     for p in placed {
         cache.set_pod(p);
     }
