@@ -35,13 +35,21 @@ dir=$(mktemp -d "/tmp/$name.XXXX")
 holders=()
 limits=()
 made=()
-# Everything that runs in a holder's mount namespace is of this run.
+# Everything that runs in a holder's mount namespace is of this run. Returns when all of it is gone: cgroups with processes stay.
 end_all() {
-  local holder=$1 own pid
+  local holder=$1 own pid left
   own=$(readlink "/proc/$holder/ns/mnt") || return 0
-  for pid in /proc/[0-9]*; do
-    pid=${pid#/proc/}
-    if [ "$pid" != "$holder" ] && [ "$(readlink "/proc/$pid/ns/mnt" 2>/dev/null)" = "$own" ]; then kill -9 "$pid" 2>/dev/null || true; fi
+  for _ in {1..100}; do
+    left=
+    for pid in /proc/[0-9]*; do
+      pid=${pid#/proc/}
+      if [ "$pid" != "$holder" ] && [ "$(readlink "/proc/$pid/ns/mnt" 2>/dev/null)" = "$own" ]; then
+        kill -9 "$pid" 2>/dev/null || true
+        left=1
+      fi
+    done
+    [ -n "$left" ] || return 0
+    sleep 0.1
   done
 }
 finish() {
@@ -50,10 +58,17 @@ finish() {
   for holder in "${holders[@]}"; do end_all "$holder"; kill "$holder" 2>/dev/null || true; wait "$holder" 2>/dev/null || true; done
   for ns in $(ip netns list 2>/dev/null | awk -v n="$name" '$1 == n || index($1, n "-") == 1 {print $1}'); do ip netns del "$ns" || true; done
   if [ -n "${KEEP:-}" ]; then echo "kept: $dir"; else rm -rf "$dir"; fi
-  for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
-    for group in "$root/$name" "$root/$name-s"; do
-      [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+  # What runs in containers has mount namespaces of its own, but is in these cgroups; one is empty some time after its last process.
+  for _ in {1..50}; do
+    left=
+    for group in /sys/fs/cgroup/"$name"{,-s} /sys/fs/cgroup/*/"$name"{,-s}; do
+      [ -d "$group" ] || continue
+      find "$group" -name cgroup.procs -exec cat {} + 2>/dev/null | xargs -r kill -9 2>/dev/null || true
+      find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+      [ ! -d "$group" ] || left=1
     done
+    [ -n "$left" ] || break
+    sleep 0.1
   done
   for d in "${made[@]}"; do rmdir "$d" 2>/dev/null || true; done
   for limit in "${limits[@]}"; do echo "${limit##* }" >"${limit%% *}"; done
@@ -69,11 +84,12 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # hold NAMESPACE COMMANDS: a process with a mount namespace of its own; entered with nsenter, as `ip netns exec` would hide the cgroups.
+# Its /run/netns is its own too: what runtimes, plugins and the bench leave there goes with it.
 hold() {
   rm -f "$dir/ready"
   # Out of this terminal's group: an interrupt must not end it before `finish` has found what runs in it.
   setsid nsenter --net="/run/netns/$1" unshare -m --propagation private \
-    sh -ec "$2 mount --make-rshared /; touch $dir/ready; exec sleep infinity" &
+    sh -ec "$2 mount -t tmpfs tmpfs /run/netns; mount --make-rshared /; touch $dir/ready; exec sleep infinity" &
   holders+=($!)
   until [ -e "$dir/ready" ]; do kill -0 $! 2>/dev/null || exit 1; sleep 0.05; done
 }
@@ -118,7 +134,6 @@ for f in max_user_instances:8192 max_user_watches:1048576; do
 done
 hold $name-s "mount --bind $dir/kubelet /var/lib/kubelet; mount --bind $dir/run /run/containerd; mount --bind $dir/cni /var/lib/cni;
   mount --bind $dir/pods /var/log/pods; mount --bind $dir/containers /var/log/containers;"
-# /run/netns is the machine's in both: the network namespaces of the proxies are made there.
 run "$bench" compare "${options[@]}" --dir "$dir" --prefix $name --stock-holder "${holders[1]}" "$@"
 if [ -n "${RECORD:-}" ]; then
   mkdir -p docs/bench

@@ -56,8 +56,8 @@ pub async fn run(args: &Alone) -> Result<(), String> {
     cluster.up()?;
     idle(args, &cluster, &mut report).await?;
     latency(args, &cluster, &mut report).await?;
-    cluster.purge()?;
-    report.write(&args.out)
+    report.write(&args.out)?;
+    cluster.purge()
 }
 
 async fn starts(args: &Alone, cluster: &Cluster, report: &mut Report) -> Result<(), String> {

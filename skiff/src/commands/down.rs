@@ -124,11 +124,16 @@ async fn stop_pods(endpoint: &str, remove: bool) -> Result<usize, String> {
         let mut r = runtime.runtime.clone();
         stops.spawn(async move {
             let pod_sandbox_id = s.id;
+            // What the kubelet asked for last may have removed it since the list.
+            let gone_is_fine = |what: &str, outcome: Result<(), cri::Status>| match outcome {
+                Err(e) if e.code() != cri::Code::NotFound => Err(format!("{what} a pod: {}", e.message())),
+                _ => Ok(()),
+            };
             let stopped = r.stop_pod_sandbox(v1::StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() }).await;
-            stopped.map_err(|e| format!("stopping a pod: {}", e.message()))?;
+            gone_is_fine("stopping", stopped.map(drop))?;
             if remove {
                 let removed = r.remove_pod_sandbox(v1::RemovePodSandboxRequest { pod_sandbox_id }).await;
-                removed.map_err(|e| format!("removing a pod: {}", e.message()))?;
+                gone_is_fine("removing", removed.map(drop))?;
             }
             Ok::<(), String>(())
         });
