@@ -7,15 +7,53 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use auth::{Authorizer, ObjectGetter};
 use machinery::{Status, Value, meta};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
-use storage::{Cacher, Preconditions, Update};
+use storage::{Cacher, Object, Preconditions, Update};
 
 /// The resources' storages by group and resource.
-pub struct Objects(pub Arc<ArcSwap<Table>>);
+pub struct Objects {
+    table: Arc<ArcSwap<Table>>,
+    trees: Trees,
+}
+
+/// What admission read last, as trees: namespaces, service accounts and classes are asked for by every write, and seldom change.
+#[derive(Default)]
+struct Trees(Mutex<HashMap<Arc<str>, (Arc<Object>, Arc<Value>)>>);
+
+/// So many are kept, each of at most so many bytes of JSON.
+const TREES: usize = 128;
+const TREE_BYTES: usize = 4096;
+
+impl Trees {
+    fn of(&self, object: &Arc<Object>) -> Arc<Value> {
+        if object.bytes().len() > TREE_BYTES {
+            return Arc::new(object.value());
+        }
+        // The object itself and not its revision: a definition that changes changes how its objects are served.
+        if let Some((same, tree)) = self.0.lock().get(object.key())
+            && Arc::ptr_eq(same, object)
+        {
+            return tree.clone();
+        }
+        let tree = Arc::new(object.value());
+        let mut trees = self.0.lock();
+        if trees.len() >= TREES {
+            trees.clear();
+        }
+        trees.insert(object.key().clone(), (object.clone(), tree.clone()));
+        tree
+    }
+}
 
 impl Objects {
+    pub fn new(table: Arc<ArcSwap<Table>>) -> Self {
+        Self { table, trees: Trees::default() }
+    }
+
     pub fn storage(&self, group: &str, resource: &str) -> Option<Arc<Cacher>> {
-        self.0.load().preferred(group, resource)?.storage.clone()
+        self.table.load().preferred(group, resource)?.storage.clone()
     }
 }
 
@@ -36,12 +74,12 @@ impl ObjectGetter for Objects {
 impl Lister for Inner {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
         let o = self.objects.storage(group, resource)?.peek(namespace, name)?;
-        Some(Arc::new(o.value()))
+        Some(self.objects.trees.of(&o))
     }
 
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>> {
         let Some(storage) = self.objects.storage(group, resource) else { return Vec::new() };
-        storage.peek_all(namespace).iter().map(|o| Arc::new(o.value())).collect()
+        storage.peek_all(namespace).iter().map(|o| self.objects.trees.of(o)).collect()
     }
 
     async fn fill(&self, group: &str, resource: &str) -> Result<(), Status> {

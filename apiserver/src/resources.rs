@@ -79,6 +79,8 @@ type Path = (Box<str>, Box<str>, Box<str>);
 pub struct Table {
     entries: Vec<Arc<Entry>>,
     by_path: HashMap<Path, usize>,
+    /// By resource, in the order of the entries: few groups share a name.
+    by_resource: HashMap<Box<str>, Vec<usize>>,
     pub discovery: crate::discovery::Documents,
     custom_hash: String,
 }
@@ -90,6 +92,10 @@ impl Table {
             .enumerate()
             .map(|(i, e)| ((e.row.group.clone(), e.row.version.clone(), e.row.resource.clone()), i))
             .collect();
+        let mut by_resource: HashMap<Box<str>, Vec<usize>> = HashMap::new();
+        for (i, e) in entries.iter().enumerate() {
+            by_resource.entry(e.row.resource.clone()).or_default().push(i);
+        }
         let discovery = crate::discovery::Documents::new(&entries);
         let mut customs: Vec<String> = entries
             .iter()
@@ -102,7 +108,7 @@ impl Table {
         } else {
             Sha256::digest(customs.join("\n")).iter().map(|b| format!("{b:02X}")).collect()
         };
-        Self { entries, by_path, discovery, custom_hash }
+        Self { entries, by_path, by_resource, discovery, custom_hash }
     }
 
     /// Changes with every custom resource that comes, goes or changes its schema; empty without any.
@@ -120,11 +126,10 @@ impl Table {
 
     /// The entry of a resource in its preferred version.
     pub fn preferred(&self, group: &str, resource: &str) -> Option<&Arc<Entry>> {
-        self.entries
-            .iter()
-            .filter(|e| e.is(group, resource))
-            .find(|e| !e.converts())
-            .or_else(|| self.entries.iter().find(|e| e.is(group, resource)))
+        let all = self.by_resource.get(resource)?;
+        let mut of_group = all.iter().map(|i| &self.entries[*i]).filter(|e| e.is(group, resource));
+        let first = of_group.next()?;
+        if first.converts() { of_group.find(|e| !e.converts()).or(Some(first)) } else { Some(first) }
     }
 
     pub fn has_group_version(&self, group: &str, version: &str) -> bool {

@@ -44,7 +44,7 @@ const MAX_IN_FLIGHT: usize = 600;
 /// Makes a server over a store; when this returns, it answers requests and is ready.
 pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, Error> {
     let table = Arc::new(ArcSwap::from_pointee(Table::new(resources::builtin(&config, &store))));
-    let objects = Arc::new(Objects(table.clone()));
+    let objects = Arc::new(Objects::new(table.clone()));
 
     let key_path = config.file(&config.service_account_signing_key_file, "sa.key");
     let public_path = config.file(&config.service_account_key_file, "sa.pub");

@@ -227,6 +227,9 @@ pub fn same(a: &Value, b: &Value) -> bool {
         }
     }
     match (a, b) {
+        (Value::Object(x), Value::Object(y)) if x.len() == y.len() && x.keys().eq(y.keys()) => {
+            x.values().zip(y.values()).all(|(a, b)| same(a, b))
+        }
         (Value::Object(x), Value::Object(y)) => {
             x.iter().all(|(k, v)| same(v, y.get(k).unwrap_or(&Value::Null)))
                 && y.iter().all(|(k, v)| x.contains_key(k) || same(&Value::Null, v))

@@ -61,6 +61,22 @@ pub fn object_from_value(cx: &RequestCx, value: Value, entry: &Entry, validation
     }
 }
 
+/// A tree as an object of a built-in entry's kind, where there is nothing to say about it; what gives `None` is to be read by
+/// [`object_from_value`], which finds the words.
+pub fn tidied(mut value: Value, entry: &Entry) -> Option<Value> {
+    let gvk = &entry.gvk;
+    let text = |k: &str| value.get(k).and_then(Value::as_str);
+    if entry.custom.is_some()
+        || text("kind") != Some(&*gvk.kind)
+        || text("apiVersion").and_then(GroupVersion::parse) != Some(gvk.group_version())
+    {
+        return None;
+    }
+    let ty = schema::Registry::builtin().typed_kind(&gvk.group, &gvk.version, &gvk.kind)?;
+    let problems = schema::decode::normalize(&mut value, ty).ok()?;
+    problems.is_empty().then_some(value)
+}
+
 /// A custom resource: of the right version, defaulted, pruned, its metadata in form.
 fn custom(
     cx: &RequestCx,

@@ -64,10 +64,13 @@ impl Creation<'_> {
         metadata::dedup_owner_references(cx, &mut obj, true);
 
         let generated = meta::name(&obj).is_empty() && !meta::str_at(&obj, &["metadata", "generateName"]).is_empty();
+        if !generated {
+            return self.attempt(obj, &attrs).await;
+        }
         for attempt in 1.. {
             match self.attempt(obj.clone(), &attrs).await {
-                Err(s) if generated && s.is_already_exists() && attempt < NAME_ATTEMPTS => {}
-                Err(mut s) if generated && s.is_already_exists() => {
+                Err(s) if s.is_already_exists() && attempt < NAME_ATTEMPTS => {}
+                Err(mut s) if s.is_already_exists() => {
                     s.message = format!("{}, the server was not able to generate a unique name for the object", s.message);
                     return Err(s);
                 }

@@ -48,8 +48,9 @@ pub async fn delete(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_
     let deleted = delete_one(server, cx, entry, &namespace, cx.info.path_name(), &opts).await?;
     let code = if !deleted.gone && opts.orphan_dependents == Some(false) { StatusCode::ACCEPTED } else { StatusCode::OK };
     if deleted.gone && !returns_object(entry) {
-        let details = json!({"name": meta::name(&deleted.object), "group": &*entry.row.group, "kind": &*entry.row.resource,
-            "uid": meta::uid(&deleted.object)});
+        let object = deleted.object.value();
+        let details = json!({"name": meta::name(&object), "group": &*entry.row.group, "kind": &*entry.row.resource,
+            "uid": meta::uid(&object)});
         let mut details = details;
         if entry.row.group.is_empty()
             && let Some(d) = details.as_object_mut()
@@ -58,7 +59,7 @@ pub async fn delete(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_
         }
         return Ok(respond::object(code, crate::http::Accept { transform: None, ..accept }, &respond::success(details)));
     }
-    super::update::reply(cx, entry, code, accept, &Written::Tree(deleted.object)).await
+    super::update::reply(cx, entry, code, accept, &deleted.object).await
 }
 
 /// DeleteOptions of the body or the query.
@@ -79,8 +80,8 @@ pub async fn read_options(cx: &RequestCx, request_body: Body) -> Result<DeleteOp
 
 /// What a deletion led to.
 pub struct Deleted {
-    /// The object as it was last, in its storage version.
-    pub object: Value,
+    /// The object as it was last.
+    pub object: Written,
     /// It is gone (or would be); otherwise it is marked.
     pub gone: bool,
 }
@@ -110,20 +111,26 @@ pub async fn delete_one(
     let round = |old: Option<Value>| {
         let verdict = &verdict;
         async move {
-            let old = old.unwrap_or(Value::Null);
+            let old = Arc::new(old.unwrap_or(Value::Null));
             *verdict.lock() = (Verdict::Now, Value::Null);
             check_preconditions(entry, &old, opts)?;
             admit(server, cx, entry, namespace, name, &old, opts).await?;
-            let (what, new) = judge(entry, &old, opts);
+            let (what, new) = judge(entry, Arc::unwrap_or_clone(old), opts);
             let stop = matches!(what, Verdict::Now | Verdict::Pending) || opts.dry_run;
-            *verdict.lock() = (what, new.clone());
-            if stop { Err(Status::new(500, "", ENDED_EARLY)) } else { Ok(Update { value: new, ttl: None }) }
+            if stop {
+                *verdict.lock() = (what, new);
+                return Err(Status::new(500, "", ENDED_EARLY));
+            }
+            // What is stored comes back from the storage.
+            *verdict.lock() = (what, Value::Null);
+            Ok(Update { value: new, ttl: None })
         }
     };
     let done = storage.guaranteed_update(namespace, name, &preconditions, false, round).await;
     let (verdict, object) = verdict.into_inner();
+    let object = Written::Tree(object);
     let marked = match done {
-        Ok(o) => Some(o.value()),
+        Ok(o) => Some(Written::Object(o)),
         Err(s) if s.message == ENDED_EARLY => None,
         Err(s) => return Err(get::renamed(s, entry)),
     };
@@ -139,9 +146,8 @@ pub async fn delete_one(
             };
             match storage.delete(namespace, name, &preconditions, |_| Ok(())).await {
                 Ok(last) => {
-                    let last = last.value();
-                    crate::services::release(server, entry, &last).await;
-                    Ok(Deleted { object: last, gone: true })
+                    crate::services::released(server, entry, &last).await;
+                    Ok(Deleted { object: Written::Object(last), gone: true })
                 }
                 // Somebody else (the kubelet) was faster; our mark stands for it.
                 Err(s) if s.is_not_found() && marked.is_some() => Ok(Deleted { object: marked.unwrap_or(object), gone: true }),
@@ -179,7 +185,7 @@ async fn admit(
     entry: &Entry,
     namespace: &str,
     name: &str,
-    old: &Value,
+    old: &Arc<Value>,
     opts: &DeleteOptions,
 ) -> Result<(), Status> {
     let mut attrs = Attributes::new(cx.user.clone(), Operation::Delete, entry.gvr(), entry.gvk.clone());
@@ -187,7 +193,7 @@ async fn admit(
     attrs.namespace = if entry.is("", "namespaces") { name.to_owned() } else { namespace.to_owned() };
     attrs.dry_run = opts.dry_run;
     attrs.options = opts.object.clone();
-    attrs.old_object = Some(Arc::new(old.clone()));
+    attrs.old_object = Some(old.clone());
     let mut null = Value::Null;
     let admitted = async {
         server.admission.admit(&attrs, &mut null, &**server).await?;
@@ -199,8 +205,7 @@ async fn admit(
 }
 
 /// What is to be done with an object, and what it becomes.
-fn judge(entry: &Entry, old: &Value, opts: &DeleteOptions) -> (Verdict, Value) {
-    let mut obj = old.clone();
+fn judge(entry: &Entry, mut obj: Value, opts: &DeleteOptions) -> (Verdict, Value) {
     if entry.is("", "namespaces") {
         return namespace(obj, opts);
     }

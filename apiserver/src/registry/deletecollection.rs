@@ -47,7 +47,7 @@ async fn one(
     opts: &DeleteOptions,
 ) -> Result<Option<Value>, Status> {
     match delete_one(server, cx, entry, object.namespace(), object.name(), opts).await {
-        Ok(d) => Ok(Some(d.object)),
+        Ok(d) => Ok(Some(d.object.value())),
         Err(s) if s.is_not_found() => Ok(None),
         Err(s) => Err(s),
     }

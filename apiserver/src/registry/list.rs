@@ -7,9 +7,10 @@ use crate::http::{Format, Transform, respond};
 use crate::resources::Entry;
 use http::{Response, StatusCode};
 use machinery::{Map, Status, Value, json};
+use std::sync::Arc;
 use storage::{List, ListOptions, VersionMatch};
 
-pub async fn list(cx: &RequestCx, entry: &Entry) -> Result<Response<Body>, Status> {
+pub async fn list(cx: &RequestCx, entry: &Arc<Entry>) -> Result<Response<Body>, Status> {
     let accept = cx.accept_of(entry)?;
     let list = fetch(cx, entry).await?;
     let list_meta = list_meta(&list);
@@ -18,7 +19,7 @@ pub async fn list(cx: &RequestCx, entry: &Entry) -> Result<Response<Body>, Statu
         && accept.format == Format::Protobuf
         && !entry.converts()
         // What has no protobuf form is answered in JSON below.
-        && let Ok(bytes) = super::protobuf::list(entry, &list, &list_meta)
+        && let Ok(bytes) = super::protobuf::list(entry, &list, &list_meta).await
     {
         return Ok(respond::response(code, Format::Protobuf.media_type(), bytes));
     }

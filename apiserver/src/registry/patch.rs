@@ -97,16 +97,23 @@ fn change(t: &Target<'_>, ty: PatchType, parsed: &Value, live: Option<&Value>) -
         return apply(t, parsed, live);
     }
     let live = live.ok_or_else(|| Status::not_found(&entry.gr(), &t.name))?;
-    let patched = match ty {
-        PatchType::Json => patch::json_patch::apply(live, parsed)?,
-        PatchType::Merge => patch::merge::apply(live, parsed)?,
-        PatchType::Strategic | PatchType::Apply => {
-            let typed = managed::typed_of(entry).ok_or_else(|| body::unsupported_media_type(&ACCEPTED[..2]))?;
-            patch::strategic::apply(live, parsed, typed)?
+    let patched = || {
+        Ok::<_, Status>(match ty {
+            PatchType::Json => patch::json_patch::apply(live, parsed)?,
+            PatchType::Merge => patch::merge::apply(live, parsed)?,
+            PatchType::Strategic | PatchType::Apply => {
+                let typed = managed::typed_of(entry).ok_or_else(|| body::unsupported_media_type(&ACCEPTED[..2]))?;
+                patch::strategic::apply(live, parsed, typed)?
+            }
+        })
+    };
+    let mut new = match codec::tidied(patched()?, entry) {
+        Some(new) => new,
+        None => {
+            let patched = patched()?;
+            codec::object_from_value(t.cx, patched.clone(), entry, t.opts.validation).map_err(|s| invalid_patch(&patched, s))?
         }
     };
-    let mut new =
-        codec::object_from_value(t.cx, patched.clone(), entry, t.opts.validation).map_err(|s| invalid_patch(&patched, s))?;
     if !entry.converts() {
         codec::default(entry, &mut new);
     }

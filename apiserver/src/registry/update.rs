@@ -96,18 +96,31 @@ pub async fn replace(
     let accept = cx.accept()?;
     let bytes = body::read(request_body).await?;
     let opts = WriteOptions::parse(cx, Kind::Update)?;
-    let mut obj = codec::decode_object(cx, &bytes, entry, opts.validation)?;
-    if !entry.converts() {
-        codec::default(entry, &mut obj);
-    }
     let namespace = cx.info.namespace_of(entry);
-    metadata::ensure_namespace(&mut obj, entry.namespaced(), &namespace)?;
-    metadata::check_name(&obj, cx.info.path_name())?;
+    let object = || {
+        let mut obj = codec::decode_object(cx, &bytes, entry, opts.validation)?;
+        if !entry.converts() {
+            codec::default(entry, &mut obj);
+        }
+        metadata::ensure_namespace(&mut obj, entry.namespaced(), &cx.info.namespace_of(entry))?;
+        metadata::check_name(&obj, cx.info.path_name())?;
+        Ok::<_, Status>(obj)
+    };
+    let obj = object()?;
     let target = Target { server, cx, entry, namespace, name: cx.info.path_name().to_owned(), subresource, opts: &opts };
     let uid = meta::uid(&obj).to_owned();
     let preconditions = Preconditions { uid: (!uid.is_empty()).then_some(uid), ..Preconditions::default() };
     let create_missing = subresource.is_empty() && entry.strategy.allow_create_on_update();
-    let change = |live: Option<&Value>| Ok(managed::track(entry, subresource, &opts, live, obj.clone()));
+    // The first round, most often the only one, gets the object itself.
+    let first = Mutex::new(Some(obj));
+    let change = |live: Option<&Value>| {
+        let taken = first.lock().take();
+        let obj = match taken {
+            Some(obj) => obj,
+            None => object()?,
+        };
+        Ok(managed::track(entry, subresource, &opts, live, obj))
+    };
     let (written, created) = update(&target, &preconditions, create_missing, &change).await?;
     reply(cx, entry, if created { StatusCode::CREATED } else { StatusCode::OK }, accept, &written).await
 }
@@ -153,6 +166,7 @@ pub async fn update(
                     Err(s) => Err(s),
                 };
             };
+            let old = Arc::new(old);
             let (new, reserved) = prepare(target, &old, change).await?;
             let gone = meta::finalizers(&new).is_empty()
                 && meta::deletion_timestamp(&old).is_some()
@@ -182,7 +196,7 @@ pub async fn update(
         (Err(_), Some(Early::Delete(v))) => {
             if !opts.dry_run {
                 match storage.delete(namespace, name, preconditions, |_| Ok(())).await {
-                    Ok(last) => crate::services::release(server, entry, &last.value()).await,
+                    Ok(last) => crate::services::released(server, entry, &last).await,
                     Err(s) if s.is_not_found() => {}
                     Err(s) => return Err(s),
                 }
@@ -209,13 +223,21 @@ pub async fn update(
 }
 
 /// One round: the object that is to be stored.
-async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Result<(Value, crate::services::Reservation), Status> {
+async fn prepare(
+    target: &Target<'_>,
+    old: &Arc<Value>,
+    change: &Change<'_>,
+) -> Result<(Value, crate::services::Reservation), Status> {
     let Target { server, cx, entry, namespace, name, subresource, opts } = target;
     let gr = entry.gr();
-    let live = convert::from_storage(entry, old.clone()).await?;
+    let live = if entry.custom.is_some() || entry.converts() {
+        Arc::new(convert::from_storage(entry, Value::clone(old)).await?)
+    } else {
+        old.clone()
+    };
     // The rules of a custom resource hold for the version that is asked for, those of a built-in kind for the stored one.
     let old = if entry.custom.is_some() { &live } else { old };
-    let new = change(Some(&live))?;
+    let new = change(Some(&*live))?;
     let mut new = convert::to_storage(entry, new)?;
     if entry.converts() {
         codec::default(entry, &mut new);
@@ -226,7 +248,8 @@ async fn prepare(target: &Target<'_>, old: &Value, change: &Change<'_>) -> Resul
     }
     let mut attrs = attributes(cx, entry, Operation::Update, opts, subresource);
     attrs.name = name.clone();
-    attrs.old_object = Some(Arc::new(old.clone()));
+    attrs.old_object = Some(old.clone());
+    let old: &Value = old;
     let admitted = server.admission.admit(&attrs, &mut new, &***server).await;
     attrs.take_warnings().into_iter().for_each(|w| cx.warn(w));
     admitted?;

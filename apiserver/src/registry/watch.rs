@@ -13,11 +13,12 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use machinery::{Status, Value, json};
 use rand::RngExt as _;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::{Object, SendInitialEvents, WatchEvent, WatchOptions, Watcher};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// Several events go out in one frame up to this size.
 const FRAME: usize = 32 * 1024;
@@ -67,8 +68,8 @@ pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> R
         entry: entry.clone(),
         fields: selection.converted,
         shape,
-        deadline: tokio::time::Instant::now() + timeout,
-        shutdown: server.shutdown.clone(),
+        deadline: Box::pin(tokio::time::sleep(timeout)),
+        shutdown: Box::pin(server.shutdown.clone().cancelled_owned()),
         ended: false,
         protobuf,
         _gauge: Gauge::new(server.clone()),
@@ -119,8 +120,9 @@ struct Stream {
     entry: Arc<Entry>,
     fields: Option<selectors::ConvertedFields>,
     shape: Shape,
-    deadline: tokio::time::Instant,
-    shutdown: CancellationToken,
+    // Kept from event to event: to begin to wait for a time costs more than to go on.
+    deadline: Pin<Box<tokio::time::Sleep>>,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
     /// Events are framed protobuf messages instead of lines of JSON.
     protobuf: bool,
@@ -137,8 +139,8 @@ impl Stream {
             let event = tokio::select! {
                 biased;
                 e = self.watcher.next() => e?,
-                () = tokio::time::sleep_until(self.deadline) => return None,
-                () = self.shutdown.cancelled() => return None,
+                () = &mut self.deadline => return None,
+                () = &mut self.shutdown => return None,
             };
             if let Some(event) = self.selected(event).await {
                 break self.encode(event).await;

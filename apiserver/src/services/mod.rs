@@ -192,10 +192,11 @@ async fn take(server: &Inner, obj: &mut Value, before: &Held, taken: &mut Held, 
     Ok(())
 }
 
-/// A Service is gone.
-pub async fn release(server: &Inner, entry: &Entry, svc: &Value) {
+/// An object is gone; if it was a Service, what it held is free.
+pub async fn released(server: &Inner, entry: &Entry, last: &storage::Object) {
     if entry.is("", "services") {
-        Held::of(svc).free(server, meta::namespace(svc), meta::name(svc)).await;
+        let svc = last.value();
+        Held::of(&svc).free(server, meta::namespace(&svc), meta::name(&svc)).await;
     }
 }
 

@@ -204,14 +204,19 @@ impl Object {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
-    /// The object in a second encoding, which `encode` makes the first time; kept with the object, so that lists and watches of all
-    /// clients copy the same bytes.
-    pub fn binary<E>(&self, encode: impl FnOnce(&Value) -> Result<Vec<u8>, E>) -> Result<Bytes, E> {
+    /// The object in a second encoding, which `encode` makes of its JSON the first time; kept with the object, so that lists and
+    /// watches of all clients copy the same bytes.
+    pub fn binary<E>(&self, encode: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>) -> Result<Bytes, E> {
         if let Some(made) = self.binary.get() {
             return Ok(made.clone());
         }
-        let made = Bytes::from(encode(&self.value())?);
+        // To size: it stays as long as the object.
+        let made = Bytes::from(encode(&self.bytes)?.into_boxed_slice());
         Ok(self.binary.get_or_init(|| made).clone())
+    }
+    /// Whether the second encoding has been made.
+    pub fn has_binary(&self) -> bool {
+        self.binary.get().is_some()
     }
     /// The object as a tree. Parses anew on each call; selecting and serving don't need it.
     pub fn value(&self) -> Value {

@@ -11,6 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Preconditions {
+    fn check_object(&self, key: &str, object: &Object) -> Result<(), String> {
+        if self.uid.is_none() && self.resource_version.is_none() { Ok(()) } else { self.check(key, &object.value()) }
+    }
+
     fn check(&self, key: &str, object: &Value) -> Result<(), String> {
         let conditions =
             [("UID", &self.uid, meta::uid(object)), ("ResourceVersion", &self.resource_version, meta::resource_version(object))];
@@ -28,6 +32,9 @@ impl Preconditions {
     }
 }
 
+/// Bytes of an object of which nothing is known: most are smaller, few much larger.
+const USUAL: usize = 4096;
+
 /// An object ready for the store.
 struct Encoded {
     stored: Bytes,
@@ -36,9 +43,12 @@ struct Encoded {
 }
 
 impl Cacher {
-    fn encode(&self, key: &str, mut value: Value) -> Result<Encoded, Status> {
+    /// `size`: how many bytes it will be, roughly.
+    fn encode(&self, key: &str, mut value: Value, size: usize) -> Result<Encoded, Status> {
         meta::remove(&mut value, &["metadata", "resourceVersion"]);
-        let stored: Bytes = serde_json::to_vec(&value).map_err(Status::internal)?.into();
+        let mut stored = Vec::with_capacity(size);
+        serde_json::to_writer(&mut stored, &value).map_err(Status::internal)?;
+        let stored = Bytes::from(stored);
         if crate::object::metadata_offset(&stored).is_none() {
             return Err(Status::internal("the object has no metadata"));
         }
@@ -57,7 +67,7 @@ impl Cacher {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         let key: Arc<str> = self.key(namespace, name).into();
-        let encoded = self.encode(&key, value)?;
+        let encoded = self.encode(&key, value, USUAL)?;
         self.expect_event(&key, &encoded.stored, &encoded.head);
         match self.store.create(&key, encoded.at_rest.clone(), ttl).await {
             Ok(revision) => self.built(key, revision, encoded),
@@ -157,7 +167,8 @@ impl Cacher {
         let empty = Value::Null;
         preconditions.check(key, value.as_ref().unwrap_or(&empty)).map_err(|why| Status::conflict(self.resource(), name, why))?;
         let update = change(value).await?;
-        Ok((self.encode(key, update.value)?, update.ttl))
+        let size = current.map_or(USUAL, |o| o.bytes().len() + o.bytes().len() / 8);
+        Ok((self.encode(key, update.value, size)?, update.ttl))
     }
 
     /// Deletes an object, if the preconditions hold and `validate` agrees, and returns its last state (at the revision of the
@@ -178,7 +189,7 @@ impl Cacher {
             let allowed = match &current {
                 None => Err(Status::not_found(self.resource(), name)),
                 Some(object) => preconditions
-                    .check(&key, &object.value())
+                    .check_object(&key, object)
                     .map_err(|why| Status::conflict(self.resource(), name, why))
                     .and_then(|()| validate(object))
                     .map(|()| object.clone()),

@@ -23,6 +23,13 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    fn insert(&mut self, rest: &[Element]) {
+        if rest.is_empty() {
+            self.member = true;
+        } else {
+            self.children.insert(rest);
+        }
+    }
     fn is_empty(&self) -> bool {
         !self.member && self.children.is_empty()
     }
@@ -46,12 +53,37 @@ impl Set {
     }
     /// Adds a path; the empty path is nothing.
     pub fn insert(&mut self, path: &[Element]) {
-        if let Some((last, way)) = path.split_last() {
-            let mut s = self;
-            for e in way {
-                s = &mut s.nodes.entry(e.clone()).or_default().children;
+        let Some((first, rest)) = path.split_first() else { return };
+        // Most of a path is there already, and a step is costly to copy.
+        match self.nodes.get_mut(first) {
+            Some(node) => node.insert(rest),
+            None => {
+                let mut node = Node::default();
+                node.insert(rest);
+                self.nodes.insert(first.clone(), node);
             }
-            s.nodes.entry(last.clone()).or_default().member = true;
+        }
+    }
+    /// Adds what is at and below a path.
+    pub(crate) fn graft(&mut self, path: &[Element], branch: Node) {
+        let Some((first, rest)) = path.split_first() else {
+            self.union_with(&branch.children);
+            return;
+        };
+        match self.nodes.get_mut(first) {
+            Some(node) if rest.is_empty() => {
+                node.member |= branch.member;
+                node.children.union_with(&branch.children);
+            }
+            Some(node) => node.children.graft(rest, branch),
+            None if rest.is_empty() => {
+                self.nodes.insert(first.clone(), branch);
+            }
+            None => {
+                let mut node = Node::default();
+                node.children.graft(rest, branch);
+                self.nodes.insert(first.clone(), node);
+            }
         }
     }
     pub fn has(&self, path: &[Element]) -> bool {

@@ -45,7 +45,7 @@ pub fn apply(live: Option<&Value>, applied: &Value, force: bool, req: &Request) 
     if managers.is_empty() {
         let empty = Value::Object(Map::new());
         let changes = compare(&empty, &live, req).map_err(typing_failed)?;
-        take_ownership(&mut managers, &changes, BEFORE_FIRST_APPLY, req);
+        take_ownership(&mut managers, changes, BEFORE_FIRST_APPLY, req);
     }
 
     let id = req.id(req.manager, Operation::Apply);

@@ -2,6 +2,7 @@
 
 use machinery::meta::{self, list_at};
 use machinery::{Map, Value};
+use std::sync::LazyLock;
 
 /// `new`, with the entries of `old` where the two objects differ in nothing but the entries' times.
 pub fn ignore_timestamps(old: &Value, mut new: Value) -> Value {
@@ -16,8 +17,11 @@ pub fn ignore_timestamps(old: &Value, mut new: Value) -> Value {
 }
 
 fn equal_objects(a: &Value, b: &Value) -> bool {
-    let meta = |v: &'_ Value| v.get("metadata").cloned().unwrap_or(Value::Object(Map::new()));
-    equal_but(a, b, &["metadata"]) && equal_but(&meta(a), &meta(b), &["managedFields", "resourceVersion"])
+    static NONE: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
+    fn meta(v: &Value) -> &Value {
+        v.get("metadata").unwrap_or(&NONE)
+    }
+    equal_but(meta(a), meta(b), &["managedFields", "resourceVersion"]) && equal_but(a, b, &["metadata"])
 }
 
 /// Whether two objects are equal without some of their fields.

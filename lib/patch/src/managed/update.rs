@@ -6,6 +6,7 @@ use crate::fieldset::Set;
 use crate::typed::{self, Comparison};
 use machinery::meta::{self, list_at};
 use machinery::{Map, Value};
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 
 /// `new` with its `managedFields` brought up to date. `live` is `None` on create.
 ///
@@ -31,7 +32,7 @@ pub fn update(live: Option<&Value>, mut new: Value, req: &Request) -> Value {
     if untracked(&managers) {
         return new;
     }
-    take_ownership(&mut managers, &changes, req.manager, req);
+    take_ownership(&mut managers, changes, req.manager, req);
     cap(&mut managers);
     if let Some(list) = encode(&managers) {
         meta::set(&mut new, &["metadata", "managedFields"], list);
@@ -79,12 +80,12 @@ pub(super) fn compare(live: &Value, new: &Value, req: &Request) -> Result<Compar
 }
 
 /// Gives the changed fields to `manager`, and takes them from all others.
-pub(super) fn take_ownership(managers: &mut Managers, c: &Comparison, manager: &str, req: &Request) {
-    let changed = c.changed();
+pub(super) fn take_ownership(managers: &mut Managers, c: Comparison, manager: &str, req: &Request) {
+    let (changed, removed) = c.into_changed_and_removed();
     for e in managers.values_mut() {
         typed::reconcile(&mut e.fields, req.typed);
         e.fields.subtract(&changed);
-        e.fields.subtract(&c.removed);
+        e.fields.subtract(&removed);
     }
     managers.retain(|_, e| !e.fields.is_empty());
     if changed.is_empty() {
@@ -95,12 +96,16 @@ pub(super) fn take_ownership(managers: &mut Managers, c: &Comparison, manager: &
 
 fn own(managers: &mut Managers, fields: Set, manager: &str, req: &Request) {
     let time = machinery::time::format(req.now);
-    let entry = managers.entry(req.id(manager, Operation::Update)).or_insert_with(|| Entry {
-        api_version: String::new(),
-        fields: Set::new(),
-        time: String::new(),
-    });
-    entry.api_version = req.api_version.into();
-    entry.fields.union_with(&fields);
-    entry.time = time;
+    let api_version = req.api_version.into();
+    match managers.entry(req.id(manager, Operation::Update)) {
+        Vacant(slot) => {
+            slot.insert(Entry { api_version, fields, time });
+        }
+        Occupied(mut slot) => {
+            let entry = slot.get_mut();
+            entry.api_version = api_version;
+            entry.fields.union_with(&fields);
+            entry.time = time;
+        }
+    }
 }

@@ -3,10 +3,11 @@
 use super::Errors;
 use super::node::{Atom, Node, entries, equal, items};
 use crate::MAX_DEPTH;
-use crate::fieldset::{Element, Set};
+use crate::fieldset::{Element, Node as Branch, Set};
 use machinery::Value;
 use schema::types::Typed;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 
 /// The paths that differ.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,10 +27,49 @@ impl Comparison {
             s.subtract_recursive(ignore);
         }
     }
+    /// Modified and added, and removed.
+    pub fn into_changed_and_removed(self) -> (Set, Set) {
+        let Self { removed, modified, added } = self;
+        // On creation nothing is modified, and all that there is is added.
+        (if modified.is_empty() { added } else { modified.union(&added) }, removed)
+    }
     /// Modified and added.
     pub fn changed(&self) -> Set {
         self.modified.clone().union(&self.added)
     }
+}
+
+/// What a value that was not there before adds: all of it, made in place instead of path by path. `None` where the walker has an
+/// error to tell.
+fn gained(node: Node, new: &Value, depth: usize) -> Option<Branch> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    let mut all = Branch { member: true, children: Set::new() };
+    let below = &mut all.children.nodes;
+    match node.atom(Some(new)) {
+        Atom::Scalar => {}
+        Atom::Map if node.atomic_map() => {}
+        Atom::Map => {
+            for (k, v) in entries(Some(new)).into_iter().flatten() {
+                below.insert(Element::field(k), gained(node.field_or_deduced(k), v, depth + 1)?);
+            }
+        }
+        Atom::List if node.atomic_list() => {}
+        Atom::List => {
+            for v in items(Some(new)) {
+                let of_item = gained(node.item(), v, depth + 1)?;
+                // Duplicates are owned as one.
+                match below.entry(node.element(v).ok()?) {
+                    Vacant(slot) => {
+                        slot.insert(of_item);
+                    }
+                    Occupied(mut slot) => slot.get_mut().children = Set::new(),
+                }
+            }
+        }
+    }
+    Some(all)
 }
 
 /// Compares `old` with `new`.
@@ -50,6 +90,12 @@ impl Walker {
     fn compare(&mut self, node: Node, l: Side, r: Side) -> Result<(), Errors> {
         if self.path.len() > MAX_DEPTH {
             return Err(Errors::one(&self.path, "nested too deeply"));
+        }
+        if let (None, Some(new)) = (l, r)
+            && let Some(all) = gained(node, new, self.path.len())
+        {
+            self.out.added.graft(&self.path, all);
+            return Ok(());
         }
         let (la, ra) = (node.atom(l), node.atom(r));
         let leaf = if r.is_none() {

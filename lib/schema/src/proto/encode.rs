@@ -1,6 +1,7 @@
-//! Tree to protobuf. Nested messages are written after a gap for their length, which is filled in when it is known.
+//! JSON to protobuf. Nested messages are written after a gap for their length, which is filled in when it is known.
 
 use super::plan::Entry;
+use super::tree::{Node, Object};
 use super::wire::{BYTES, VARINT, bytes_field, double_field, tag, varint};
 use super::{Codec, MAX_DEPTH, ProtoError};
 use crate::decode::SCHEMA;
@@ -8,9 +9,8 @@ use crate::types::{Field, Form, Struct, StructId, TypeRef};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use machinery::{duration, time};
-use serde_json::{Map, Value};
 
-pub(super) fn message(codec: &Codec, value: &Value, root: StructId) -> Result<Vec<u8>, ProtoError> {
+pub(super) fn message(codec: &Codec, value: &Node, root: StructId) -> Result<Vec<u8>, ProtoError> {
     let mut w = Writer { codec, out: Vec::with_capacity(512) };
     w.structure(value.as_object(), root, MAX_DEPTH)?;
     Ok(w.out)
@@ -22,18 +22,12 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn structure(&mut self, map: Option<&Map<String, Value>>, id: StructId, depth: u32) -> Result<(), ProtoError> {
+    fn structure(&mut self, map: Option<&Object>, id: StructId, depth: u32) -> Result<(), ProtoError> {
         let codec = self.codec;
         self.entries(map, codec.types().get(id), codec.plan(id), depth)
     }
 
-    fn entries(
-        &mut self,
-        map: Option<&Map<String, Value>>,
-        st: &Struct,
-        entries: &[Entry],
-        depth: u32,
-    ) -> Result<(), ProtoError> {
+    fn entries(&mut self, map: Option<&Object>, st: &Struct, entries: &[Entry], depth: u32) -> Result<(), ProtoError> {
         let depth = depth.checked_sub(1).ok_or(ProtoError::Malformed("exceeded max depth"))?;
         for e in entries {
             match e {
@@ -65,7 +59,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn field(&mut self, n: u32, f: &Field, v: Option<&Value>, depth: u32) -> Result<(), ProtoError> {
+    fn field(&mut self, n: u32, f: &Field, v: Option<&Node>, depth: u32) -> Result<(), ProtoError> {
         let wrong = |what| ProtoError::Type { field: f.json.to_string(), what };
         match (&f.ty, v) {
             (_, None) if f.pointer => Ok(()),
@@ -76,7 +70,7 @@ impl Writer<'_> {
             }
             (TypeRef::Map(elem), Some(v)) => {
                 let map = v.as_object().ok_or_else(|| wrong("object"))?;
-                for (key, v) in map {
+                for (key, v) in map.iter() {
                     self.nested(n, |w| {
                         bytes_field(&mut w.out, 1, key.as_bytes());
                         w.element(2, elem, f, Some(v), depth)
@@ -90,7 +84,7 @@ impl Writer<'_> {
     }
 
     /// One value that is no repeated field; `None` is Go's zero value.
-    fn element(&mut self, n: u32, ty: &TypeRef, f: &Field, v: Option<&Value>, depth: u32) -> Result<(), ProtoError> {
+    fn element(&mut self, n: u32, ty: &TypeRef, f: &Field, v: Option<&Node>, depth: u32) -> Result<(), ProtoError> {
         let wrong = |what| ProtoError::Type { field: f.json.to_string(), what };
         let v = v.filter(|v| !v.is_null());
         let text = |what| v.map_or(Ok(""), |v| v.as_str().ok_or_else(|| wrong(what)));
@@ -145,7 +139,7 @@ impl Writer<'_> {
             }
             TypeRef::Quantity => {
                 let text = match v {
-                    Some(Value::Number(x)) => x.to_string(),
+                    Some(Node::Number(x)) => x.to_string(),
                     _ => text("quantity")?.to_owned(),
                 };
                 let text = if text.is_empty() { "0" } else { &text };
@@ -157,7 +151,7 @@ impl Writer<'_> {
             TypeRef::IntOrString => {
                 let (kind, int, string) = match v {
                     None => (0, 0, ""),
-                    Some(Value::String(s)) => (1, 0, s.as_str()),
+                    Some(Node::String(s)) => (1, 0, &**s),
                     Some(v) => (0, v.as_i64().ok_or_else(|| wrong("integer or string"))?, ""),
                 };
                 self.nested(n, |w| {
@@ -184,7 +178,7 @@ impl Writer<'_> {
                 self.nested(n, |w| w.structure(map, *id, depth))?;
             }
             TypeRef::Array(elem) => {
-                let list = v.map_or(Ok(&[][..]), |v| v.as_array().map(Vec::as_slice).ok_or_else(|| wrong("list")))?;
+                let list = v.map_or(Ok(&[][..]), |v| v.as_array().ok_or_else(|| wrong("list")))?;
                 self.nested(n, |w| list.iter().try_for_each(|v| w.element(1, elem, f, Some(v), depth)))?;
             }
             TypeRef::Map(_) => return Err(wrong("map inside a map cannot be encoded: other type")),
@@ -192,20 +186,20 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn schema_or(&mut self, f: &Field, v: Option<&Value>, depth: u32) -> Result<(), ProtoError> {
+    fn schema_or(&mut self, f: &Field, v: Option<&Node>, depth: u32) -> Result<(), ProtoError> {
         let wrong = |what| ProtoError::Type { field: f.json.to_string(), what };
         let depth = depth.checked_sub(1).ok_or(ProtoError::Malformed("exceeded max depth"))?;
         let id = self.codec.types().by_name(SCHEMA).ok_or_else(|| wrong("schema"))?;
-        let schema = v.and_then(Value::as_object);
+        let schema = v.and_then(Node::as_object);
         if f.form == Form::SchemaOrBool {
             tag(&mut self.out, 1, VARINT);
-            self.out.push(u8::from(schema.is_some() || v.and_then(Value::as_bool).unwrap_or(false)));
+            self.out.push(u8::from(schema.is_some() || v.and_then(Node::as_bool).unwrap_or(false)));
         }
         let number = if f.form == Form::SchemaOrBool { 2 } else { 1 };
         if schema.is_some() {
             self.nested(number, |w| w.structure(schema, id, depth))?;
         }
-        for item in v.and_then(Value::as_array).into_iter().flatten() {
+        for item in v.and_then(Node::as_array).into_iter().flatten() {
             match f.form {
                 Form::SchemaOrArray => self.nested(2, |w| w.structure(item.as_object(), id, depth))?,
                 _ => bytes_field(&mut self.out, 2, item.as_str().ok_or_else(|| wrong("string"))?.as_bytes()),

@@ -8,6 +8,7 @@ mod encode;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod tree;
 pub(crate) mod wire;
 
 use crate::registry::Registry;
@@ -15,6 +16,7 @@ use crate::types::{StructId, Types};
 use plan::Entry;
 use serde_json::Value;
 use std::sync::LazyLock;
+use tree::Node;
 
 /// First bytes of an enveloped object.
 pub const MAGIC: &[u8; 4] = b"k8s\0";
@@ -66,7 +68,13 @@ impl Codec {
 
     /// One message without envelope.
     pub fn encode(&self, value: &Value, root: StructId) -> Result<Vec<u8>, ProtoError> {
-        encode::message(self, value, root)
+        encode::message(self, &Node::from(value), root)
+    }
+
+    /// The same of a JSON text, without making a tree of it.
+    pub fn encode_json(&self, json: &[u8], root: StructId) -> Result<Vec<u8>, ProtoError> {
+        let node = Node::parse(json).map_err(|e| ProtoError::Json(e.to_string()))?;
+        encode::message(self, &node, root)
     }
 
     /// The inverse of [`Self::encode`]; the tree is normalized as the JSON decoder's.

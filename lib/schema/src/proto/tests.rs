@@ -64,6 +64,14 @@ fn same_as_upstream() {
             }
             Err(e) => failures.push(format!("{name} from JSON: {e}")),
         }
+        let mut tree = json.clone();
+        match crate::decode::normalize(&mut tree, typed) {
+            Ok(problems) => {
+                failures.extend(difference("", &tree, &json).map(|d| format!("{name} from a tree {d}")));
+                failures.extend(problems.first().map(|p| format!("{name} from a tree: {p}")));
+            }
+            Err(e) => failures.push(format!("{name} from a tree: {e}")),
+        }
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures[..failures.len().min(40)].join("\n"));
 }

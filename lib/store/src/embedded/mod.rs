@@ -27,6 +27,9 @@ use writer::{Expected, Request, Write, Writer};
 /// Milliseconds since the epoch, for expiry.
 pub type ClockFn = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// Values are read where a watch cache fills, after a conflict, and for history; what is written waits here for the disk.
+const CACHE_BYTES: usize = 2 << 20;
+
 /// How to open an embedded store.
 pub struct Options {
     pub disk: Arc<dyn Disk>,
@@ -43,7 +46,7 @@ impl Options {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
         };
-        Self { disk, clock: Arc::new(clock), cache_bytes: 8 << 20, watch_buffer: 1024 }
+        Self { disk, clock: Arc::new(clock), cache_bytes: CACHE_BYTES, watch_buffer: 1024 }
     }
     /// A file, made if absent; its directory must exist.
     pub fn file(path: &Path) -> Self {
