@@ -163,6 +163,9 @@ impl Proxy {
         if ops.is_empty() {
             return Ok(());
         }
+        // Elements last: for each rule that looks something up in a map, the kernel walks what the map then holds, which at a start
+        // would be the endpoints of all Services before it. And an address that goes from one Service to another is free by then.
+        ops.sort_by_key(|op| matches!(op, Op::Add(_)));
         let result = kernel.apply(&ops).await;
         if result.is_ok()
             && let Err(e) = kernel.forget_flows(&stale).await
