@@ -1,69 +1,22 @@
-//! The API as a client sees it, driven in process through `ApiServer::handle`: Status bodies, resource versions, patches, dry runs,
-//! pages, watches, deletion, and input that nobody should send.
+//! Status bodies, resource versions, patches, dry runs, pages, watches, deletion, and input that nobody should send.
 
-use apiserver::http::body::{self, Body};
-use apiserver::{ApiServer, AuthorizationMode, Config};
+use crate::server::{APPLY, MAPS, MERGE, STRATEGIC, Server, admin, config, read};
+use apiserver::http::body;
 use auth::UserInfo;
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
+use http::Request;
 use machinery::{Value, json};
-use std::sync::Arc;
 
-struct Server {
-    api: ApiServer,
-    _dir: tempfile::TempDir,
+async fn config_map(s: &Server, name: &str, data: Value) -> Value {
+    let cm = json!({"metadata": {"name": name}, "data": data});
+    let (code, v) = s.json("POST", MAPS, &cm).await;
+    assert_eq!(code, 201, "{v}");
+    v
 }
-
-impl Server {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let config = Config {
-            cert_dir: dir.path().to_owned(),
-            authorization_mode: vec![AuthorizationMode::Rbac],
-            disable_admission_plugins: vec!["ServiceAccount".into()],
-            ..Config::default()
-        };
-        let api = apiserver::build(config, store::memory().expect("a store")).await.expect("a server");
-        Self { api, _dir: dir }
-    }
-
-    async fn raw(&self, user: &UserInfo, method: &str, uri: &str, content_type: &str, content: Vec<u8>) -> Response<Body> {
-        let mut r =
-            Request::builder().method(method).uri(uri).header("content-type", content_type).body(body::full(content)).unwrap();
-        r.extensions_mut().insert(user.clone());
-        self.api.handle(r).await
-    }
-
-    async fn send(&self, method: &str, uri: &str, content_type: &str, content: impl Into<String>) -> (u16, Value) {
-        let admin = UserInfo::new("admin", &["system:masters", "system:authenticated"]);
-        let r = self.raw(&admin, method, uri, content_type, content.into().into_bytes()).await;
-        let code = r.status().as_u16();
-        let bytes = r.into_body().collect().await.unwrap().to_bytes();
-        (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
-    }
-
-    async fn json(&self, method: &str, uri: &str, content: &Value) -> (u16, Value) {
-        self.send(method, uri, "application/json", content.to_string()).await
-    }
-
-    async fn get(&self, uri: &str) -> (u16, Value) {
-        self.send("GET", uri, "", "").await
-    }
-
-    async fn config_map(&self, name: &str, data: Value) -> Value {
-        let cm = json!({"metadata": {"name": name}, "data": data});
-        let (code, v) = self.json("POST", MAPS, &cm).await;
-        assert_eq!(code, 201, "{v}");
-        v
-    }
-}
-
-const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 #[tokio::test]
 async fn statuses_are_upstreams() {
     let s = Server::start().await;
-    s.config_map("a", json!({"k": "v"})).await;
+    config_map(&s, "a", json!({"k": "v"})).await;
     let cm = |v: Value| v.to_string();
     for (name, method, uri, content, code, reason, message) in [
         (
@@ -171,7 +124,7 @@ async fn statuses_are_upstreams() {
 #[tokio::test]
 async fn updates_respect_resource_versions() {
     let s = Server::start().await;
-    let a = s.config_map("a", json!({"k": "1"})).await;
+    let a = config_map(&s, "a", json!({"k": "1"})).await;
     let uri = "/api/v1/namespaces/default/configmaps/a";
     let mut next = a.clone();
     next["data"]["k"] = "2".into();
@@ -202,12 +155,12 @@ async fn updates_respect_resource_versions() {
 #[tokio::test]
 async fn patches() {
     let s = Server::start().await;
-    s.config_map("a", json!({"k": "1", "gone": "x"})).await;
+    config_map(&s, "a", json!({"k": "1", "gone": "x"})).await;
     let uri = "/api/v1/namespaces/default/configmaps/a?fieldManager=test";
     for (content_type, patch, want) in [
-        ("application/merge-patch+json", json!({"data": {"gone": null, "m": "2"}}), json!({"k": "1", "m": "2"})),
+        (MERGE, json!({"data": {"gone": null, "m": "2"}}), json!({"k": "1", "m": "2"})),
         ("application/json-patch+json", json!([{"op": "replace", "path": "/data/k", "value": "9"}]), json!({"k": "9", "m": "2"})),
-        ("application/strategic-merge-patch+json", json!({"data": {"s": "3"}}), json!({"k": "9", "m": "2", "s": "3"})),
+        (STRATEGIC, json!({"data": {"s": "3"}}), json!({"k": "9", "m": "2", "s": "3"})),
     ] {
         let (code, v) = s.send("PATCH", uri, content_type, patch.to_string()).await;
         assert_eq!((code, &v["data"]), (200, &want), "{content_type}: {v}");
@@ -215,18 +168,17 @@ async fn patches() {
     let apply =
         |k: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"k": k}}).to_string();
     let b = "/api/v1/namespaces/default/configmaps/b";
-    let (code, v) = s.send("PATCH", &format!("{b}?fieldManager=one"), "application/apply-patch+yaml", apply("1")).await;
+    let (code, v) = s.send("PATCH", &format!("{b}?fieldManager=one"), APPLY, apply("1")).await;
     assert_eq!(code, 201, "{v}");
     assert_eq!(v["metadata"]["managedFields"][0]["manager"], "one");
-    let (code, v) = s.send("PATCH", &format!("{b}?fieldManager=two"), "application/apply-patch+yaml", apply("2")).await;
+    let (code, v) = s.send("PATCH", &format!("{b}?fieldManager=two"), APPLY, apply("2")).await;
     assert_eq!(
         (code, v["message"].as_str().unwrap_or("")),
         (409, "Apply failed with 1 conflict: conflict with \"one\": .data.k")
     );
-    let (code, _) =
-        s.send("PATCH", &format!("{b}?fieldManager=two&force=true"), "application/apply-patch+yaml", apply("2")).await;
+    let (code, _) = s.send("PATCH", &format!("{b}?fieldManager=two&force=true"), APPLY, apply("2")).await;
     assert_eq!(code, 200);
-    let (code, _) = s.send("PATCH", b, "application/apply-patch+yaml", apply("2")).await;
+    let (code, _) = s.send("PATCH", b, APPLY, apply("2")).await;
     assert_eq!(code, 422, "apply needs a field manager");
     let (code, v) = s.send("PATCH", b, "text/plain", "x").await;
     assert_eq!((code, v["reason"].as_str()), (415, Some("UnsupportedMediaType")));
@@ -236,34 +188,30 @@ async fn patches() {
 async fn lists_come_in_pages_and_watches_resume() {
     let s = Server::start().await;
     for n in ["a", "b", "c"] {
-        s.config_map(n, json!({})).await;
+        config_map(&s, n, json!({})).await;
     }
     let names = |v: &Value| {
         v["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let (_, first) = s.get(&format!("{MAPS}?limit=2")).await;
     assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a".to_owned(), "b".into()], &json!(1)));
-    s.config_map("d", json!({})).await;
+    config_map(&s, "d", json!({})).await;
     let token = first["metadata"]["continue"].as_str().unwrap();
     let (_, rest) = s.get(&format!("{MAPS}?limit=2&continue={token}")).await;
     assert_eq!(names(&rest), ["c"], "a continued list is of the same moment");
     assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
 
-    let admin = UserInfo::new("admin", &["system:masters"]);
     let rv = first["metadata"]["resourceVersion"].as_str().unwrap();
-    let r = s.raw(&admin, "GET", &format!("{MAPS}?watch=1&resourceVersion={rv}"), "", Vec::new()).await;
-    let mut events = r.into_body();
-    let frame = events.frame().await.unwrap().unwrap().into_data().unwrap();
-    let event: Value = serde_json::from_slice(&frame).unwrap();
+    let mut events = s.watch(&format!("{MAPS}?watch=1&resourceVersion={rv}")).await;
+    let event = events.next().await.unwrap();
     assert_eq!((event["type"].as_str(), event["object"]["metadata"]["name"].as_str()), (Some("ADDED"), Some("d")));
     let (code, _) = s.send("DELETE", "/api/v1/namespaces/default/configmaps/d", "", "").await;
     assert_eq!(code, 200);
-    let frame = events.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&frame).unwrap()["type"], "DELETED");
+    assert_eq!(events.next().await.unwrap()["type"], "DELETED");
 
     // One that ended at once instead would be asked for again without end by the components of the same process.
     s.api.shutdown();
-    assert!(events.frame().await.is_none(), "a server that goes down ends its watches");
+    assert!(events.next().await.is_none(), "a server that goes down ends its watches");
     let (code, v) = s.get(&format!("{MAPS}?watch=1&resourceVersion={rv}")).await;
     assert_eq!((code, v["reason"].as_str()), (503, Some("ServiceUnavailable")), "and begins none");
 }
@@ -279,11 +227,11 @@ async fn finalizers_hold_and_preconditions_guard() {
     assert_eq!((code, v["metadata"]["deletionGracePeriodSeconds"].as_i64()), (200, Some(0)));
     assert!(v["metadata"]["deletionTimestamp"].is_string());
     let patch = json!({"metadata": {"finalizers": null}}).to_string();
-    let (code, _) = s.send("PATCH", uri, "application/merge-patch+json", patch).await;
+    let (code, _) = s.send("PATCH", uri, MERGE, patch).await;
     assert_eq!(code, 200);
     assert_eq!(s.get(uri).await.0, 404, "the last finalizer's removal deletes");
     // A collection at once.
-    s.config_map("x", json!({})).await;
+    config_map(&s, "x", json!({})).await;
     assert_eq!(s.send("DELETE", MAPS, "", "").await.0, 200);
     assert_eq!(s.get(MAPS).await.1["items"], json!([]));
     assert!(f["metadata"]["uid"].is_string());
@@ -292,19 +240,12 @@ async fn finalizers_hold_and_preconditions_guard() {
 #[tokio::test]
 async fn the_kubernetes_service_returns() {
     let s = Server::start().await;
-    let admin = UserInfo::new("admin", &["system:masters"]);
     let uri = "/api/v1/namespaces/default/services";
     let (_, list) = s.get(uri).await;
     let rv = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let (code, _) = s.send("DELETE", &format!("{uri}/kubernetes"), "", "").await;
     assert_eq!(code, 200);
-    let r = s.raw(&admin, "GET", &format!("{uri}?watch=1&resourceVersion={rv}"), "", Vec::new()).await;
-    let mut stream = r.into_body();
-    let mut seen = String::new();
-    while !seen.contains("\"ADDED\"") {
-        let frame = stream.frame().await.unwrap().unwrap().into_data().unwrap();
-        seen.push_str(std::str::from_utf8(&frame).unwrap());
-    }
+    s.watch(&format!("{uri}?watch=1&resourceVersion={rv}")).await.until(|e| e["type"] == "ADDED").await;
     assert_eq!(s.get(&format!("{uri}/kubernetes")).await.1["spec"]["clusterIP"], "10.96.0.1");
 }
 
@@ -312,9 +253,8 @@ async fn the_kubernetes_service_returns() {
 async fn strangers_are_refused() {
     let s = Server::start().await;
     let joe = UserInfo::new("joe", &["system:authenticated"]);
-    let r = s.raw(&joe, "GET", MAPS, "", Vec::new()).await;
-    assert_eq!(r.status(), 403);
-    let v: Value = serde_json::from_slice(&r.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    let (code, v) = read(s.raw(&joe, "GET", MAPS, &[], "").await).await;
+    assert_eq!(code, 403);
     assert_eq!(
         v["message"],
         "configmaps is forbidden: User \"joe\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\""
@@ -346,7 +286,6 @@ async fn hostile_input_is_an_answer() {
         let (got, v) = s.send(method, uri, content_type, content).await;
         assert_eq!(got, code, "{name}: {v}");
     }
-    let _ = Arc::new(s);
 }
 
 /// A pod on a node is deleted gracefully; evictions ask the budget first.
@@ -367,7 +306,7 @@ async fn pods_go_gracefully() {
         assert_eq!(code, 409, "{v}");
         let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}).to_string();
         let uri = format!("{pods}/{n}/status");
-        assert_eq!(s.send("PATCH", &uri, "application/strategic-merge-patch+json", status).await.0, 200);
+        assert_eq!(s.send("PATCH", &uri, STRATEGIC, status).await.0, 200);
     }
     let (_, v) = s.send("DELETE", &format!("{pods}/p"), "", "").await;
     assert_eq!((&v["metadata"]["deletionGracePeriodSeconds"], &v["spec"]["nodeName"]), (&json!(7), &json!("n1")), "{v}");
@@ -401,7 +340,7 @@ async fn a_pods_generation_follows_its_spec() {
     ];
     for (case, subresource, patch, want) in cases {
         let uri = format!("{pods}/p{subresource}");
-        let (code, v) = s.send("PATCH", &uri, "application/strategic-merge-patch+json", patch.to_string()).await;
+        let (code, v) = s.send("PATCH", &uri, STRATEGIC, patch.to_string()).await;
         assert_eq!((code, &v["metadata"]["generation"]), (200, &json!(want)), "{case}: {v}");
     }
 }
@@ -418,7 +357,7 @@ async fn an_autoscaler_has_two_versions() {
     let (_, v) = s.get(&format!("{}/h", v1.replace("/v1/", "/v2/"))).await;
     assert_eq!(v["spec"]["metrics"][0]["resource"]["target"], json!({"type": "Utilization", "averageUtilization": 50}));
     let patch = r#"{"spec": {"targetCPUUtilizationPercentage": 70}}"#;
-    let (code, v) = s.send("PATCH", &format!("{v1}/h"), "application/merge-patch+json", patch).await;
+    let (code, v) = s.send("PATCH", &format!("{v1}/h"), MERGE, patch).await;
     assert_eq!((code, &v["spec"]["targetCPUUtilizationPercentage"]), (200, &json!(70)), "{v}");
     let (_, list) = s.get(v1).await;
     assert_eq!((list["kind"].as_str(), list["items"].as_array().map(Vec::len)), (Some("HorizontalPodAutoscalerList"), Some(1)));
@@ -429,17 +368,13 @@ async fn an_autoscaler_has_two_versions() {
 #[tokio::test]
 async fn two_servers_give_out_no_address_twice() {
     let (dir, store) = (tempfile::tempdir().unwrap(), store::memory().unwrap());
-    let config = Config {
-        cert_dir: dir.path().to_owned(),
-        authorization_mode: vec![AuthorizationMode::Rbac],
-        disable_admission_plugins: vec!["ServiceAccount".into()],
+    let config = apiserver::Config {
         service_cluster_ip_range: vec!["10.96.0.0/28".parse().unwrap()],
         service_node_port_range: (30000, 30019),
-        ..Config::default()
+        ..config(dir.path())
     };
-    let a = apiserver::build(config.clone(), store.clone()).await.expect("a server");
-    let b = apiserver::build(config, store).await.expect("another");
-    let servers = [Server { api: a, _dir: dir }, Server { api: b, _dir: tempfile::tempdir().unwrap() }];
+    let a = Server::with(dir, config.clone(), store.clone()).await;
+    let servers = [a, Server::with(tempfile::tempdir().unwrap(), config, store).await];
     let services = "/api/v1/namespaces/default/services";
     let service = |name: &str, ip: &str| json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "clusterIP": ip, "ports": [{"port": 80}]}});
     let (mut ips, mut ports) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
@@ -475,7 +410,7 @@ async fn two_servers_give_out_no_address_twice() {
     let (code, v) = servers[0].json("POST", services, &service("again", ip)).await;
     assert_eq!(code, 201, "{v}");
     let external = r#"{"spec": {"type": "ExternalName", "externalName": "x.example", "ports": null}}"#;
-    let (code, v) = servers[0].send("PATCH", &format!("{services}/again"), "application/merge-patch+json", external).await;
+    let (code, v) = servers[0].send("PATCH", &format!("{services}/again"), MERGE, external).await;
     assert_eq!(code, 200, "{v}");
     assert_eq!(servers[1].get(&format!("{addresses}/{ip}")).await.0, 404);
 
@@ -486,8 +421,7 @@ async fn two_servers_give_out_no_address_twice() {
     assert_eq!(servers[1].json("POST", services, &service("far", "203.0.113.10")).await.0, 422);
     let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-    let (code, v) =
-        servers[0].send("PATCH", &format!("{ranges}/more/status"), "application/merge-patch+json", ready.to_string()).await;
+    let (code, v) = servers[0].send("PATCH", &format!("{ranges}/more/status"), MERGE, ready.to_string()).await;
     assert_eq!(code, 200, "{v}");
     let (code, v) = servers[1].json("POST", services, &service("far", "203.0.113.10")).await;
     assert_eq!((code, v["spec"]["clusterIP"].as_str()), (201, Some("203.0.113.10")), "{v}");
@@ -518,10 +452,8 @@ async fn a_deletion_that_lost_a_race_says_so() {
         let path = format!("{MAPS}/{name}");
         let options = json!({"preconditions": {"resourceVersion": made["metadata"]["resourceVersion"]}});
         let label = format!(r#"{{"metadata": {{"labels": {{"a": "{i}"}}}}}}"#);
-        let (_, (code, _)) = tokio::join!(
-            s.send("PATCH", &path, "application/merge-patch+json", label),
-            s.send("DELETE", &path, "application/json", options.to_string()),
-        );
+        let (_, (code, _)) =
+            tokio::join!(s.send("PATCH", &path, MERGE, label), s.send("DELETE", &path, "application/json", options.to_string()),);
         let (_, now) = s.get(&path).await;
         let marked = now["metadata"]["deletionTimestamp"].is_string();
         assert_eq!((code == 200, code == 409), (marked, !marked), "{code}: {now}");
