@@ -1,24 +1,47 @@
-//! One machine as a lab: a network namespace with a bridge that leads nowhere, a mount namespace of its own, `skiff up` in it.
-//!
-//! There is no default route: an address without a rule goes nowhere. The mount namespace is entered with nsenter, not with
-//! `ip netns exec`, which would hide the cgroups.
+//! A lab: a wire (a network namespace with a bridge that leads nowhere), a machine on it for `skiff up`, and stock kubectl.
+//! There is no default route: an address without a rule goes nowhere.
 
 use crate::command::{Output, run};
+use crate::machine::Machine;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 /// The repository's root.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e lies in the repository").to_path_buf()
 }
 
-/// A machine. Dropping it stops everything that was started in it and removes every trace.
+/// A lab, which is used as its first machine. Dropping it stops everything that was started in it and removes every trace.
 pub struct Lab {
+    /// The lab's name, and its cgroup's; the machine's is `n1`.
     pub name: String,
-    pub dir: PathBuf,
-    holder: Child,
+    machine: Machine,
     kubectl: PathBuf,
+    // Goes last: fields are dropped in order.
+    _wire: Wire,
+}
+
+/// What machines are plugged into, and the directory that their files are in.
+struct Wire {
+    netns: String,
+    dir: PathBuf,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if !kept() {
+            let _ = Command::new("ip").args(["netns", "del", &self.netns]).status();
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+impl Deref for Lab {
+    type Target = Machine;
+    fn deref(&self) -> &Machine {
+        &self.machine
+    }
 }
 
 /// Address of the lab's machine.
@@ -26,31 +49,14 @@ pub const NODE_IP: &str = "172.31.77.10";
 /// Address of the outside: a client that is not the machine itself.
 pub const OUTSIDE_IP: &str = "172.31.77.1";
 
-fn must(args: &[&str]) {
+/// Runs a command that cannot fail but by a fault of the test's surroundings.
+pub(crate) fn must(args: &[&str]) {
     run(Command::new(args[0]).args(&args[1..]), "").ok();
 }
 
-/// Makes a machine on a lab's wire: its network namespace, and the process that holds its mount namespace.
-pub(crate) fn machine(lab: &str, node: &str, ip: &str, dir: &Path) -> Child {
-    let (out, ns, port) = (format!("{lab}-out"), format!("{lab}-{node}"), format!("p-{node}"));
-    must(&["ip", "netns", "add", &ns]);
-    must(&["ip", "-n", &ns, "link", "set", "lo", "up"]);
-    must(&["ip", "-n", &out, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &ns]);
-    must(&["ip", "-n", &out, "link", "set", &port, "master", "v1", "up"]);
-    must(&["ip", "-n", &ns, "addr", "add", &format!("{ip}/24"), "dev", "eth0"]);
-    must(&["ip", "-n", &ns, "link", "set", "eth0", "up"]);
-    let ready = dir.join(format!("{node}-ready"));
-    let script = format!("mount --make-rshared / && touch {} && exec sleep infinity", ready.display());
-    let holder = Command::new("nsenter")
-        .arg(format!("--net=/run/netns/{ns}"))
-        .args(["unshare", "-m", "--propagation", "private", "sh", "-c", &script])
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("the lab's holder starts");
-    crate::command::eventually("the lab's mount namespace", Duration::from_secs(20), || {
-        if ready.exists() { Ok(()) } else { Err("not made yet".into()) }
-    });
-    holder
+/// Are labs to be left for somebody to look at?
+pub(crate) fn kept() -> bool {
+    std::env::var_os("SKIFF_E2E_KEEP").is_some()
 }
 
 /// Stock kubectl: `SKIFF_KUBECTL`, else the one `hack/kubectl.sh` built, else the one in PATH.
@@ -72,8 +78,15 @@ impl Lab {
         must(&["ip", "-n", &out, "link", "add", "v1", "type", "bridge"]);
         must(&["ip", "-n", &out, "addr", "add", &format!("{OUTSIDE_IP}/24"), "dev", "v1"]);
         must(&["ip", "-n", &out, "link", "set", "v1", "up"]);
-        let holder = machine(&name, "n1", NODE_IP, &dir);
-        Self { name, dir, holder, kubectl: kubectl() }
+        let machine = Machine::new(&name, "n1", NODE_IP, &dir, name.clone());
+        Self { name, machine, kubectl: kubectl(), _wire: Wire { netns: out, dir } }
+    }
+
+    /// Machine number `n` on the same wire; the lab itself is number 1.
+    pub fn another_machine(&self, n: u8) -> Machine {
+        let node = format!("n{n}");
+        let (ip, cgroup) = (format!("172.31.77.{}", 9 + n), format!("{}-{node}", self.name));
+        Machine::new(&self.name, &node, &ip, &self.dir.join(&node), cgroup)
     }
 
     /// The release binary under test.
@@ -84,11 +97,10 @@ impl Lab {
         path
     }
 
-    /// A command on the lab's machine.
+    /// A command on the lab's machine, with its kubeconfig.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut c = Command::new("nsenter");
-        c.args(["-t", &self.holder.id().to_string(), "-m", "-n", "--"]).arg(program);
-        c.env("KUBECONFIG", self.kubeconfig()).env("HOME", &self.dir).env("SKIFF_DATA_DIR", self.data());
+        let mut c = self.machine.command(program);
+        c.env("KUBECONFIG", self.kubeconfig());
         c
     }
     /// A command outside the lab's machine, on the same wire.
@@ -96,9 +108,6 @@ impl Lab {
         let mut c = Command::new("nsenter");
         c.arg(format!("--net=/run/netns/{}-out", self.name)).arg(program);
         c
-    }
-    pub fn data(&self) -> PathBuf {
-        self.dir.join("d")
     }
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.join("kubeconfig")
@@ -111,7 +120,7 @@ impl Lab {
     }
     /// `skiff up` with the lab's own cgroup.
     pub fn up(&self) -> Output {
-        self.skiff(&["up", "--node-name", "n1", "--cgroup-root", &format!("/{}", self.name)])
+        run(self.command(Self::binary()).arg("up").args(self.identity()), "")
     }
     pub fn kubectl(&self, args: &[&str]) -> Output {
         self.kubectl_in(args, "")
@@ -126,50 +135,8 @@ impl Lab {
     pub fn testdata(name: &str) -> String {
         root().join("e2e/testdata").join(name).display().to_string()
     }
-    /// Loads an image archive.
-    pub fn load(&self, archive: &Path) {
-        self.skiff(&["image", "load", &archive.display().to_string()]).ok();
-    }
-    /// Network namespace of the lab's machine, for threads that enter it.
-    pub fn netns(&self) -> PathBuf {
-        PathBuf::from(format!("/run/netns/{}-n1", self.name))
-    }
     /// curl from outside the machine: the body of a successful answer.
     pub fn curl_outside(&self, url: &str) -> Output {
         run(self.outside("curl").args(["-sS", "-f", "-m", "5", url]), "")
-    }
-    /// Pid of a Skiff process by its pid file.
-    pub fn pid(&self, name: &str) -> i32 {
-        pid(&self.data(), name)
-    }
-}
-
-/// Pid of a Skiff process of an instance.
-pub(crate) fn pid(data: &Path, name: &str) -> i32 {
-    let path = data.join("run").join(format!("{name}.pid"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    text.split_whitespace().next().and_then(|p| p.parse().ok()).expect("a pid file begins with the pid")
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        if std::env::var_os("SKIFF_E2E_KEEP").is_some() {
-            eprintln!("kept: nsenter -t {} -m -n; {}", self.holder.id(), self.dir.display());
-            return;
-        }
-        let down = self.skiff(&["down", "--purge"]);
-        if down.code != 0 {
-            eprintln!("{}: {}{}", down.command, down.out, down.err);
-        }
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-        for ns in ["n1", "out"] {
-            let _ = Command::new("ip").args(["netns", "del", &format!("{}-{ns}", self.name)]).status();
-        }
-        let _ = std::fs::remove_dir_all(&self.dir);
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let _ = std::fs::remove_dir(hierarchy.path().join(&self.name));
-        }
-        let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(&self.name));
     }
 }

@@ -7,6 +7,7 @@ pub mod lab;
 pub mod machine;
 pub mod namespace;
 pub mod registry;
+pub mod suite;
 
 pub use command::{Output, run};
 pub use lab::Lab;

@@ -1,30 +1,52 @@
-//! Another machine on a lab's wire: it has a data directory and a cgroup of its own, and joins the lab's cluster.
+//! A machine on a lab's wire: a network namespace and a mount namespace of its own, a data directory, a cgroup.
+//!
+//! The mount namespace is entered with nsenter, not with `ip netns exec`, which would hide the cgroups.
 
-use crate::command::{Output, run};
-use crate::lab::{self, Lab};
+use crate::command::{Output, eventually, run};
+use crate::lab::{Lab, kept, must};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-/// A machine that may join. Dropping it stops what runs on it and removes every trace; drop it before its lab.
+/// A machine. Dropping it stops what runs on it and removes every trace; drop it before the lab whose wire it is on.
 pub struct Machine {
     pub name: String,
     pub ip: String,
-    lab: String,
-    dir: PathBuf,
+    /// Where its files are.
+    pub dir: PathBuf,
+    cgroup: String,
+    netns: String,
     holder: Child,
 }
 
 impl Machine {
-    /// Machine number `n` of a lab; the lab itself is number 1.
-    pub fn new(lab: &Lab, n: u8) -> Self {
-        let (name, ip) = (format!("n{n}"), format!("172.31.77.{}", 9 + n));
-        let dir = lab.dir.join(&name);
-        std::fs::create_dir_all(&dir).expect("the lab's directory is writable");
-        let holder = lab::machine(&lab.name, &name, &ip, &dir);
-        Self { name, ip, lab: lab.name.clone(), dir, holder }
+    /// Plugs a machine into the wire of `lab`.
+    pub(crate) fn new(lab: &str, name: &str, ip: &str, dir: &Path, cgroup: String) -> Self {
+        let (out, ns, port) = (format!("{lab}-out"), format!("{lab}-{name}"), format!("p-{name}"));
+        must(&["ip", "netns", "add", &ns]);
+        must(&["ip", "-n", &ns, "link", "set", "lo", "up"]);
+        must(&["ip", "-n", &out, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &ns]);
+        must(&["ip", "-n", &out, "link", "set", &port, "master", "v1", "up"]);
+        must(&["ip", "-n", &ns, "addr", "add", &format!("{ip}/24"), "dev", "eth0"]);
+        must(&["ip", "-n", &ns, "link", "set", "eth0", "up"]);
+        std::fs::create_dir_all(dir).expect("the lab's directory is writable");
+        let ready = dir.join(format!("{name}-ready"));
+        let script = format!("mount --make-rshared / && touch {} && exec sleep infinity", ready.display());
+        let holder = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{ns}"))
+            .args(["unshare", "-m", "--propagation", "private", "sh", "-c", &script])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the machine's holder starts");
+        eventually("the machine's mount namespace", Duration::from_secs(20), || {
+            if ready.exists() { Ok(()) } else { Err("not made yet".into()) }
+        });
+        Self { name: name.into(), ip: ip.into(), dir: dir.into(), cgroup, netns: ns, holder }
     }
-    /// A command on this machine.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+
+    /// A command on this machine, without a kubeconfig.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut c = Command::new("nsenter");
         c.args(["-t", &self.holder.id().to_string(), "-m", "-n", "--"]).arg(program);
         c.env_remove("KUBECONFIG").env("HOME", &self.dir).env("SKIFF_DATA_DIR", self.data());
@@ -39,10 +61,13 @@ impl Machine {
     pub fn skiff(&self, args: &[&str]) -> Output {
         run(self.command(Lab::binary()).args(args), "")
     }
+    /// What tells this machine's node from others that share the kernel.
+    pub(crate) fn identity(&self) -> [String; 4] {
+        ["--node-name".into(), self.name.clone(), "--cgroup-root".into(), format!("/{}", self.cgroup)]
+    }
     /// `skiff join` with what `skiff token create` printed.
     pub fn join(&self, invitation: &str) -> Output {
-        let cgroup = format!("/{}-{}", self.lab, self.name);
-        self.skiff(&["join", invitation.trim(), "--node-name", &self.name, "--cgroup-root", &cgroup])
+        run(self.command(Lab::binary()).args(["join", invitation.trim()]).args(self.identity()), "")
     }
     /// Loads an image archive.
     pub fn load(&self, archive: &Path) {
@@ -50,13 +75,19 @@ impl Machine {
     }
     /// Pid of a Skiff process by its pid file.
     pub fn pid(&self, name: &str) -> i32 {
-        lab::pid(&self.data(), name)
+        let path = self.data().join("run").join(format!("{name}.pid"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        text.split_whitespace().next().and_then(|p| p.parse().ok()).expect("a pid file begins with the pid")
+    }
+    /// Its network namespace, for threads that enter it.
+    pub fn netns(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.netns)
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if std::env::var_os("SKIFF_E2E_KEEP").is_some() {
+        if kept() {
             eprintln!("kept: nsenter -t {} -m -n; {}", self.holder.id(), self.dir.display());
             return;
         }
@@ -66,12 +97,11 @@ impl Drop for Machine {
         }
         let _ = self.holder.kill();
         let _ = self.holder.wait();
-        let _ = Command::new("ip").args(["netns", "del", &format!("{}-{}", self.lab, self.name)]).status();
-        let cgroup = format!("{}-{}", self.lab, self.name);
-        let root = Path::new("/sys/fs/cgroup");
-        for hierarchy in std::fs::read_dir(root).into_iter().flatten().flatten() {
-            let _ = std::fs::remove_dir(hierarchy.path().join(&cgroup));
+        let _ = Command::new("ip").args(["netns", "del", &self.netns]).status();
+        let cgroups = Path::new("/sys/fs/cgroup");
+        for hierarchy in std::fs::read_dir(cgroups).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(hierarchy.path().join(&self.cgroup));
         }
-        let _ = std::fs::remove_dir(root.join(&cgroup));
+        let _ = std::fs::remove_dir(cgroups.join(&self.cgroup));
     }
 }

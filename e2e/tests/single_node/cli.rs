@@ -6,7 +6,7 @@ use e2e::lab::NODE_IP;
 use e2e::namespace::PATIENCE;
 use e2e::{Lab, Namespace};
 
-pub const TESTS: &[Test] = crate::tests![
+pub const TESTS: &[Test] = e2e::tests![
     status_names_every_part,
     skiff_kubectl_hands_over_to_kubectl,
     a_second_up_changes_nothing,
@@ -15,7 +15,7 @@ pub const TESTS: &[Test] = crate::tests![
 ];
 
 /// Tests that stop the cluster; the last one removes it.
-pub const LAST: &[Test] = crate::tests![down_keeps_data_and_refusals_lose_nothing, purge_leaves_nothing];
+pub const LAST: &[Test] = e2e::tests![down_keeps_data_and_refusals_lose_nothing, purge_leaves_nothing];
 
 fn status_names_every_part(lab: &Lab) {
     let text = lab.skiff(&["status"]).ok();

@@ -4,7 +4,7 @@ use crate::Test;
 use e2e::lab::NODE_IP;
 use e2e::{Lab, Namespace};
 
-pub const TESTS: &[Test] = crate::tests![
+pub const TESTS: &[Test] = e2e::tests![
     s1_a_deployment_is_exposed_and_answers,
     s2_a_mount_without_volume_is_refused_by_its_field,
     s2b_a_claim_is_bound_and_a_file_outlives_its_pod,

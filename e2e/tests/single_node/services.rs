@@ -4,7 +4,7 @@ use crate::Test;
 use e2e::lab::NODE_IP;
 use e2e::{Lab, Namespace};
 
-pub const TESTS: &[Test] = crate::tests![
+pub const TESTS: &[Test] = e2e::tests![
     a_cluster_ip_reaches_every_pod_of_a_service,
     a_service_without_endpoints_refuses_at_once,
     a_service_follows_its_pods,

@@ -3,7 +3,7 @@
 use crate::Test;
 use e2e::{Lab, Namespace};
 
-pub const TESTS: &[Test] = crate::tests![
+pub const TESTS: &[Test] = e2e::tests![
     config_maps_and_secrets_are_environment_and_files,
     a_changed_config_map_changes_the_files,
     containers_of_a_pod_share_an_empty_dir,

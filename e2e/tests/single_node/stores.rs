@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::Path;
 
-pub const TESTS: &[Test] = crate::tests![etcd_keeps_the_objects, what_cannot_work_is_named_and_loses_nothing];
+pub const TESTS: &[Test] = e2e::tests![etcd_keeps_the_objects, what_cannot_work_is_named_and_loses_nothing];
 
 fn up(lab: &Lab, options: &[&str]) -> e2e::Output {
     let cgroup = format!("/{}", lab.name);

@@ -7,7 +7,7 @@ use e2e::{Lab, Namespace};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub const TESTS: &[Test] = crate::tests![a_killed_server_comes_back_and_no_container_notices];
+pub const TESTS: &[Test] = e2e::tests![a_killed_server_comes_back_and_no_container_notices];
 
 /// When each container of the namespace started and how often.
 fn lives(ns: &Namespace<'_>) -> String {

@@ -7,7 +7,7 @@ use e2e::namespace::PATIENCE;
 use e2e::{Lab, Namespace};
 use std::time::Duration;
 
-pub const TESTS: &[Test] = crate::tests![
+pub const TESTS: &[Test] = e2e::tests![
     version_and_cluster_info_answer,
     kubectl_explains_and_lists_resources,
     a_deployment_is_exposed_on_a_node_port_and_a_load_balancer,
@@ -27,7 +27,7 @@ pub const TESTS: &[Test] = crate::tests![
 ];
 
 /// Tests that need `default` for themselves.
-pub const ALONE: &[Test] = crate::tests![after_delete_all_the_service_kubernetes_returns];
+pub const ALONE: &[Test] = e2e::tests![after_delete_all_the_service_kubernetes_returns];
 
 fn version_and_cluster_info_answer(lab: &Lab) {
     let version = lab.kubectl(&["version"]).ok();

@@ -3,7 +3,7 @@
 use crate::Test;
 use e2e::{Lab, Namespace};
 
-pub const TESTS: &[Test] = crate::tests![
+pub const TESTS: &[Test] = e2e::tests![
     a_job_completes,
     a_cron_job_starts_jobs,
     init_containers_run_one_after_the_other,

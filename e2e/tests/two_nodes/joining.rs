@@ -8,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub const TESTS: &[Test] =
-    crate::tests![both_are_ready, tokens_come_and_go, strangers_are_refused, a_killed_agent_keeps_its_containers];
-pub const LAST: &[Test] = crate::tests![down_leaves_nothing_on_either];
+    e2e::tests![both_are_ready, tokens_come_and_go, strangers_are_refused, a_killed_agent_keeps_its_containers];
+pub const LAST: &[Test] = e2e::tests![down_leaves_nothing_on_either];
 
 fn both_are_ready(two: &Two) {
     for node in ["node/n1", "node/n2"] {

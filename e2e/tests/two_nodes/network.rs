@@ -5,7 +5,7 @@ use e2e::lab::NODE_IP;
 use e2e::{Namespace, run};
 use std::process::Command;
 
-pub const TESTS: &[Test] = crate::tests![
+pub const TESTS: &[Test] = e2e::tests![
     pods_reach_each_other_untranslated,
     services_names_and_node_ports_work_on_both,
     logs_exec_and_forwarding_reach_the_second_node,
