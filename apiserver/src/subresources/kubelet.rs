@@ -3,8 +3,7 @@
 use crate::config::Config;
 use crate::server::Inner;
 use machinery::{Status, Value, meta};
-use pki::Pair;
-use pki::any_server::AnyServer;
+use pki::{Pair, ServerVerifier, tls};
 use rustls::ClientConfig;
 use std::sync::Arc;
 
@@ -16,48 +15,31 @@ pub struct Connector {
     pub any: Arc<ClientConfig>,
 }
 
-fn anonymous(alpn: bool) -> Result<ClientConfig, rustls::Error> {
-    let provider = pki::tls::provider();
-    let mut c = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
-        .with_no_client_auth();
-    if alpn {
-        c.alpn_protocols = vec![b"http/1.1".to_vec()];
-    }
-    Ok(c)
-}
-
 impl Connector {
     pub fn new(config: &Config) -> Result<Self, String> {
         let cert = config.file(&config.kubelet_client_certificate, "apiserver-kubelet-client.crt");
         let key = config.file(&config.kubelet_client_key, "apiserver-kubelet-client.key");
         let text = |e: &dyn std::fmt::Display| format!("kubelet client certificate: {e}");
-        let any = Arc::new(anonymous(true).map_err(|e| text(&e))?);
+        // Connections are upgraded: HTTP/1.1.
+        let http1 = |mut c: ClientConfig| {
+            c.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Arc::new(c)
+        };
+        let any = tls::verifying_client_config(ServerVerifier::any_server(), None);
+        let any = http1(any.map_err(|e| text(&e))?);
         if !cert.exists() {
             tracing::warn!(path = %cert.display(), "no kubelet client certificate: kubelets will refuse exec, logs and the like");
             return Ok(Self { kubelet: any.clone(), any });
         }
         let pair = Pair::read(&cert, &key).map_err(|e| text(&e))?;
-        let mut kubelet = match &config.kubelet_certificate_authority {
+        let kubelet = match &config.kubelet_certificate_authority {
             Some(path) => {
                 let ca = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-                pki::tls::client_config(&ca, Some(&pair)).map_err(|e| text(&e))?
+                tls::client_config(&ca, Some(&pair))
             }
-            None => {
-                let provider = pki::tls::provider();
-                ClientConfig::builder_with_provider(provider.clone())
-                    .with_safe_default_protocol_versions()
-                    .map_err(|e| text(&e))?
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
-                    .with_client_auth_cert(pair.certificates().map_err(|e| text(&e))?, pair.private_key().map_err(|e| text(&e))?)
-                    .map_err(|e| text(&e))?
-            }
+            None => tls::verifying_client_config(ServerVerifier::any_server(), Some(&pair)),
         };
-        kubelet.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { kubelet: Arc::new(kubelet), any })
+        Ok(Self { kubelet: http1(kubelet.map_err(|e| text(&e))?), any })
     }
 }
 

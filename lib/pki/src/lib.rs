@@ -4,18 +4,19 @@
 //! components find it. Keys and kubeconfigs are mode 0600 and replaced atomically.
 #![forbid(unsafe_code)]
 
-pub mod any_server;
 pub mod authority;
 pub mod bootstrap;
 pub mod cluster;
 pub mod csr;
 pub mod files;
 pub mod kubeconfig;
+pub mod server_verifier;
 pub mod service_account;
 pub mod tls;
 
 pub use authority::{Authority, Identity, Pair};
 pub use cluster::{ClusterPki, ClusterSpec};
+pub use server_verifier::ServerVerifier;
 pub use service_account::{SigningKey, VerifyingKey};
 
 use std::path::PathBuf;

@@ -1,8 +1,7 @@
 //! rustls configurations. Servers ask for a client certificate but leave judging it to the authenticator, as upstream does: a wrong
 //! one is answered with 401, not with a broken handshake; and two authorities (clients, front proxies) may vouch.
 
-use crate::any_server::AnyServer;
-use crate::{Pair, Result, authority};
+use crate::{Pair, Result, ServerVerifier, authority};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -62,24 +61,19 @@ impl ResolvesServerCert for ServerCertificate {
 
 /// A client's configuration: trusts `ca_pem`, shows `client` if given.
 pub fn client_config(ca_pem: &str, client: Option<&Pair>) -> Result<ClientConfig> {
+    verifying_client_config(ServerVerifier::bundle(roots(ca_pem)?, Vec::new())?, client)
+}
+
+/// A client's configuration by its verifier; shows `client` if given.
+pub fn verifying_client_config(verifier: ServerVerifier, client: Option<&Pair>) -> Result<ClientConfig> {
     let b = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(ca_pem)?);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let mut c = match client {
         Some(p) => b.with_client_auth_cert(p.certificates()?, p.private_key()?)?,
         None => b.with_no_client_auth(),
     };
-    c.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(c)
-}
-
-/// A client's configuration that trusts whoever answers: what it reads must be checked by other means.
-pub fn unverified_client_config() -> Result<ClientConfig> {
-    let mut c = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyServer(provider())))
-        .with_no_client_auth();
     c.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(c)
 }

@@ -144,7 +144,7 @@ async fn refuse_taken_name(client: &Client, layout: &Layout, name: &str) -> Resu
 
 /// The cluster's authority: anybody may read it, the token's signature and the pin prove it (kubeadm's token discovery).
 async fn discover(i: &Invitation) -> Result<String, String> {
-    let tls = pki::tls::unverified_client_config().map_err(|e| e.to_string())?;
+    let tls = pki::tls::verifying_client_config(pki::ServerVerifier::any_server(), None).map_err(|e| e.to_string())?;
     let client = Client::new(Arc::new(HttpsTransport::with_tls(&i.server, tls).map_err(|e| e.to_string())?));
     let map = client.get_path("/api/v1/namespaces/kube-public/configmaps/cluster-info").await;
     let map = map.map_err(|e| format!("asking {} for its description: {e}", i.server))?;
