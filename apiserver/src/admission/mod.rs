@@ -8,6 +8,7 @@ mod certificates;
 mod ingress_class;
 mod lifecycle;
 mod limit_ranger;
+mod matching;
 mod node_restriction;
 mod node_taints;
 mod pod_security;

@@ -6,13 +6,13 @@ use crate::context::RequestCx;
 use crate::http::body::{Body, BoxError};
 use crate::http::respond;
 use crate::server::Inner;
+use crate::subresources::tunnel;
 use auth::UserInfo;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 
 /// Headers that belong to one hop, or to this server alone.
@@ -81,7 +81,10 @@ pub async fn serve(
     }
     user_headers(request.headers_mut(), &cx.user);
     match server.outbound.send(&backend.peer, &backend.trust, request).await {
-        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => tunnel(server, answer, upgrade),
+        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => match upgrade {
+            Some(client) => tunnel::join(server, client, answer),
+            None => unavailable(),
+        },
         Ok(answer) => plain(answer),
         Err(error) => {
             tracing::warn!(apiservice = backend.name, %error, "passing a request on");
@@ -96,22 +99,6 @@ fn plain(answer: Response<Incoming>) -> Response<Body> {
         parts.headers.remove(h);
     }
     Response::from_parts(parts, body.map_err(|e| -> BoxError { Box::new(e) }).boxed_unsync())
-}
-
-fn tunnel(server: &Arc<Inner>, mut answer: Response<Incoming>, upgrade: Option<OnUpgrade>) -> Response<Body> {
-    let Some(client) = upgrade else { return unavailable() };
-    let remote = hyper::upgrade::on(&mut answer);
-    let shutdown = server.shutdown.clone();
-    tokio::spawn(async move {
-        let (Ok(client), Ok(remote)) = tokio::join!(client, remote) else { return };
-        let (mut client, mut remote) = (TokioIo::new(client), TokioIo::new(remote));
-        tokio::select! {
-            _ = tokio::io::copy_bidirectional(&mut client, &mut remote) => {}
-            () = shutdown.cancelled() => {}
-        }
-    });
-    let (parts, _) = answer.into_parts();
-    Response::from_parts(parts, crate::http::body::empty())
 }
 
 #[cfg(test)]

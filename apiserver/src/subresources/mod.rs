@@ -8,7 +8,7 @@ mod proxy;
 mod reviews;
 mod rewrite;
 mod scale;
-mod tunnel;
+pub mod tunnel;
 
 pub use reviews::{Virtual, virtual_resource};
 

@@ -5,6 +5,7 @@ use crate::server::Inner;
 use http::header::{CONNECTION, HOST, HeaderName, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -103,7 +104,7 @@ pub async fn forward(
             request.headers_mut().insert(UPGRADE, u.clone());
         }
     }
-    let mut answer = sender.send_request(request).await.map_err(|e| to.failed(e))?;
+    let answer = sender.send_request(request).await.map_err(|e| to.failed(e))?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut parts, incoming) = answer.into_parts();
         for h in HOP.iter().filter(|h| **h != http::header::TRAILER) {
@@ -119,6 +120,11 @@ pub async fn forward(
     let Some(client) = upgrade else {
         return Err(Status::bad_request("this connection cannot be upgraded: use HTTP/1.1 over a socket"));
     };
+    Ok(join(server, client, answer))
+}
+
+/// Answers as the other server does, which switched protocols, and passes bytes on in both directions from then on.
+pub fn join(server: &Inner, client: OnUpgrade, mut answer: Response<Incoming>) -> Response<Body> {
     let remote = hyper::upgrade::on(&mut answer);
     let shutdown = server.shutdown.clone();
     tokio::spawn(async move {
@@ -134,5 +140,5 @@ pub async fn forward(
         }
     });
     let (parts, _) = answer.into_parts();
-    Ok(Response::from_parts(parts, crate::http::body::empty()))
+    Response::from_parts(parts, crate::http::body::empty())
 }

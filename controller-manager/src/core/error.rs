@@ -35,6 +35,14 @@ impl Error {
     }
 }
 
+/// Success where nothing can be created any more, because the namespace is going away.
+pub fn unless_namespace_ends(done: Result) -> Result {
+    match done {
+        Err(e) if e.is_namespace_terminating() => Ok(()),
+        done => done,
+    }
+}
+
 /// Success where the object is gone already.
 pub fn ignore_not_found<T>(r: client::Result<T>) -> client::Result<()> {
     match r {

@@ -2,7 +2,7 @@
 
 use client::Object;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodSpec};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodCondition, PodSpec};
 use std::time::Duration;
 
 pub fn phase(pod: &Pod) -> &str {
@@ -10,6 +10,16 @@ pub fn phase(pod: &Pod) -> &str {
 }
 pub fn node_name(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or("")
+}
+/// The reference of an endpoint to its pod.
+pub fn target(pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        kind: Some("Pod".into()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        ..Default::default()
+    }
 }
 /// Succeeded or Failed.
 pub fn is_terminal(pod: &Pod) -> bool {

@@ -6,6 +6,7 @@ mod schedule;
 mod sync;
 
 use crate::core::claim::{self, CONTROLLER_INDEX};
+use crate::core::error::unless_namespace_ends;
 use crate::core::follow::resolve;
 use crate::manager::forever;
 use crate::{Context, synced};
@@ -57,12 +58,7 @@ pub async fn run(ctx: Context) {
     let c = Arc::new(Controller { ctx, crons, jobs, queue: queue.clone(), recorder });
     forever(queue.run("cronjob", workers, move |key: String| {
         let c = c.clone();
-        async move {
-            match c.sync(&key).await {
-                Err(e) if e.is_namespace_terminating() => Ok(()),
-                done => done,
-            }
-        }
+        async move { unless_namespace_ends(c.sync(&key).await) }
     }))
     .await;
 }

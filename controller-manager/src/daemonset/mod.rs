@@ -7,6 +7,7 @@ mod rolling;
 mod status;
 
 use crate::core::claim::{self, Claim};
+use crate::core::error::unless_namespace_ends;
 use crate::core::expectations::Expectations;
 use crate::core::follow::{Followed, PodOwner, with_revisions};
 use crate::core::pod;
@@ -87,12 +88,7 @@ pub async fn run(ctx: Context) {
     });
     forever(queue.run("daemonset", workers, move |key: String| {
         let c = c.clone();
-        async move {
-            match c.sync(&key).await {
-                Err(e) if e.is_namespace_terminating() => Ok(()),
-                done => done,
-            }
-        }
+        async move { unless_namespace_ends(c.sync(&key).await) }
     }))
     .await;
 }

@@ -11,6 +11,7 @@ mod scale;
 mod status;
 
 use crate::core::claim::{self, CONTROLLER_INDEX, Claim};
+use crate::core::error::unless_namespace_ends;
 use crate::core::follow::resolve;
 use crate::core::{pod, selectors};
 use crate::manager::forever;
@@ -131,10 +132,7 @@ impl Controller {
     }
 
     async fn sync(&self, key: &str) -> Result {
-        match self.sync_deployment(key).await {
-            Err(e) if e.is_namespace_terminating() => Ok(()),
-            done => done,
-        }
+        unless_namespace_ends(self.sync_deployment(key).await)
     }
 
     async fn sync_deployment(&self, key: &str) -> Result {

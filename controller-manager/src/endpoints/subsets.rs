@@ -3,7 +3,7 @@
 use super::services::{find_port, hostname, ips, is_listed};
 use crate::core::pod;
 use client::Object;
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Pod, Service};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -65,13 +65,7 @@ fn address(service: &Service, p: &Pod) -> Option<EndpointAddress> {
         ip: ip.to_string(),
         hostname: hostname(p, service),
         node_name: Some(pod::node_name(p).to_owned()).filter(|n| !n.is_empty()),
-        target_ref: Some(ObjectReference {
-            kind: Some("Pod".into()),
-            namespace: p.metadata.namespace.clone(),
-            name: p.metadata.name.clone(),
-            uid: p.metadata.uid.clone(),
-            ..Default::default()
-        }),
+        target_ref: Some(pod::target(p)),
     })
 }
 

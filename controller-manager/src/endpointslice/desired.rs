@@ -7,7 +7,7 @@ use crate::endpoints::services::{find_port, hostname, ips, is_listed};
 use crate::endpoints::{HEADLESS, has_cluster_ip};
 use client::Object;
 use client::object::controller_reference;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointHints, EndpointSlice, ForNode, ForZone};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,13 +81,7 @@ fn endpoint(service: &Service, p: &Pod, addresses: Vec<String>, zone: Option<Str
         node_name,
         zone,
         hints,
-        target_ref: Some(ObjectReference {
-            kind: Some("Pod".into()),
-            namespace: p.metadata.namespace.clone(),
-            name: p.metadata.name.clone(),
-            uid: p.metadata.uid.clone(),
-            ..Default::default()
-        }),
+        target_ref: Some(pod::target(p)),
         ..Default::default()
     }
 }

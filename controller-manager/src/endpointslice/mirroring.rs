@@ -3,6 +3,7 @@
 use super::reconcile::{self, Desired, PortKey};
 use super::{MANAGED_BY, SERVICE_NAME, managed_slices};
 use crate::core::error::ignore_not_found;
+use crate::core::error::unless_namespace_ends;
 use crate::endpoints::{LEADER_RECORD, TRIGGER_TIME};
 use crate::manager::forever;
 use crate::{Context, Result, synced};
@@ -97,10 +98,7 @@ impl Controller {
         // No placeholder for Endpoints without addresses.
         let empty = |s: &EndpointSlice| s.endpoints.as_ref().is_none_or(Vec::is_empty);
         plan.create.retain(|s| !empty(s));
-        match self.written.apply(&self.ctx.client, key, plan).await {
-            Err(e) if e.is_namespace_terminating() => Ok(()),
-            done => done,
-        }
+        unless_namespace_ends(self.written.apply(&self.ctx.client, key, plan).await)
     }
 }
 

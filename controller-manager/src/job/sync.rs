@@ -6,6 +6,7 @@ use super::policy::{self, Verdict};
 use super::{Controller, FINALIZER, has_finalizer, is_finished, is_indexed, is_managed_elsewhere, is_suspended, spec};
 use crate::Result;
 use crate::core::claim::{self, Claim};
+use crate::core::error::unless_namespace_ends;
 use crate::core::follow::PodOwner;
 use crate::core::pod;
 use client::{EventType, Object, reference_to};
@@ -128,10 +129,7 @@ impl Controller {
         status.ready = Some(r.ready);
         status.terminating = Some(r.terminating);
         self.track(key, &mut r, changed).await?;
-        match managed {
-            Err(e) if e.is_namespace_terminating() => Ok(()),
-            done => done,
-        }
+        unless_namespace_ends(managed)
     }
 
     fn round(&self, job: Job, pods: Vec<Arc<Pod>>) -> Round {

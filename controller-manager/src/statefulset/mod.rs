@@ -7,6 +7,7 @@ mod status;
 mod update;
 
 use crate::core::claim::{self, Claim};
+use crate::core::error::unless_namespace_ends;
 use crate::core::follow::{Followed, PodOwner, with_revisions};
 use crate::core::{pod, selectors};
 use crate::manager::forever;
@@ -64,12 +65,7 @@ pub async fn run(ctx: Context) {
     let c = Arc::new(Controller { ctx, sets, pods, claims, revisions, queue: queue.clone(), recorder });
     forever(queue.run("statefulset", workers, move |key: String| {
         let c = c.clone();
-        async move {
-            match c.sync(&key).await {
-                Err(e) if e.is_namespace_terminating() => Ok(()),
-                done => done,
-            }
-        }
+        async move { unless_namespace_ends(c.sync(&key).await) }
     }))
     .await;
 }

@@ -1,6 +1,6 @@
 //! Webhook configurations as dispatch needs them, kept current by the watch caches.
 
-use super::rules::Rule;
+use crate::admission::matching::{Rule, strings};
 use crate::admission::policy::Conditions;
 use crate::webhook::{ClientConfig, Error};
 use arc_swap::ArcSwap;
@@ -56,7 +56,7 @@ impl Hook {
             dry_run: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
             timeout: Duration::from_secs(u64::try_from(meta::i64_at(v, &["timeoutSeconds"]).unwrap_or(10)).unwrap_or(10)),
             reinvoke: text("reinvocationPolicy") == "IfNeeded",
-            versions: super::rules::strings(v, "admissionReviewVersions"),
+            versions: strings(v, "admissionReviewVersions"),
             client: ClientConfig::from_value(v.get("clientConfig").unwrap_or(&Value::Null)),
             conditions: Conditions::compile(meta::list_at(v, &["matchConditions"])),
         }

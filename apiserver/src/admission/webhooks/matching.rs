@@ -2,10 +2,10 @@
 
 use super::config::Hook;
 use super::versioned;
+use crate::admission::matching::{in_namespaces, selects};
 use crate::admission::{Attributes, Lister, Operation};
 use crate::resources::Table;
-use machinery::labels::Selector;
-use machinery::{GroupResource, GroupVersionKind, GroupVersionResource, Status, Value, meta};
+use machinery::{GroupVersionKind, GroupVersionResource, Status, Value};
 
 /// A webhook that is to be asked, and as what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +41,16 @@ pub async fn matches(
     table: &Table,
     cx: &dyn Lister,
 ) -> Result<Option<Invocation>, Status> {
-    let namespaces = in_namespaces(hook, attrs, obj, cx).await;
+    let namespaces = match &hook.namespaces {
+        Ok(selector) => in_namespaces(selector, attrs, obj, cx).await,
+        // What is in no namespace needs no selector.
+        Err(_) if attrs.namespace.is_empty() && !attrs.is_main("", "namespaces") => Ok(true),
+        Err(e) => Err(Status::internal(e)),
+    };
     if matches!(namespaces, Ok(false)) {
         return Ok(None);
     }
-    let objects = hook.objects.as_ref().map(|s| selects(s, obj) || selects(s, attrs.old())).map_err(Status::internal);
+    let objects = hook.objects.as_ref().map(|s| selects(s, attrs, obj)).map_err(Status::internal);
     if matches!(objects, Ok(false)) {
         return Ok(None);
     }
@@ -65,31 +70,4 @@ pub async fn matches(
         }
         Err(why) => Err(attrs.forbid(obj, why)),
     }
-}
-
-fn selects(selector: &Selector, obj: &Value) -> bool {
-    selector.is_everything() || obj.get("metadata").is_some() && selector.matches(meta::labels(obj))
-}
-
-async fn in_namespaces(hook: &Hook, attrs: &Attributes, obj: &Value, cx: &dyn Lister) -> Result<bool, Status> {
-    if attrs.namespace.is_empty() && attrs.gvr.resource != "namespaces" {
-        return Ok(true);
-    }
-    let selector = hook.namespaces.as_ref().map_err(Status::internal)?;
-    if selector.is_everything() {
-        return Ok(true);
-    }
-    let own = attrs.gvr.resource == "namespaces" && attrs.subresource.is_empty();
-    if own && matches!(attrs.operation, Operation::Create | Operation::Update) {
-        return Ok(selector.matches(meta::labels(obj)));
-    }
-    let name = &attrs.namespace;
-    let namespace = match cx.get("", "namespaces", "", name) {
-        Some(n) => n,
-        None => cx
-            .get_live("", "namespaces", "", name)
-            .await?
-            .ok_or_else(|| Status::not_found(&GroupResource::new("", "namespaces"), name))?,
-    };
-    Ok(selector.matches(meta::labels(&namespace)))
 }

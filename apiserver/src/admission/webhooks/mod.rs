@@ -1,12 +1,11 @@
 //! Admission webhooks: MutatingAdmissionWebhook and ValidatingAdmissionWebhook. Configurations are read once per change
-//! ([`config`]), matched against a request ([`rules`], [`matching`]), asked ([`review`]) and heeded ([`mutate`], [`validate`]).
+//! ([`config`]), matched against a request ([`matching`]), asked ([`review`]) and heeded ([`mutate`], [`validate`]).
 //! Upstream: apiserver/pkg/admission/plugin/webhook.
 
 pub mod config;
 mod matching;
 mod mutate;
 mod review;
-mod rules;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -2,7 +2,7 @@
 //! are called a second time, after the built-in plugins.
 
 use super::config::Hook;
-use super::review::{Refusal, ask, failed};
+use super::review::{Refusal, ask};
 use super::{Shared, matching, versioned};
 use crate::admission::{Attributes, Lister};
 use crate::resources::Table;
@@ -45,19 +45,7 @@ async fn call_all(shared: &Shared, attrs: &Attributes, obj: &mut Value, cx: &dyn
         if hook.reinvoke {
             attrs.reinvocation.lock().invoked(PLUGIN, &hook.id);
         }
-        match done {
-            Ok(()) => {}
-            Err(Refusal::Calling(why)) if hook.fail_open => {
-                tracing::warn!(
-                    webhook = hook.name,
-                    configuration = hook.configuration,
-                    why,
-                    "calling a webhook failed, which is ignored"
-                );
-            }
-            Err(Refusal::Calling(why)) => return Err(failed(hook, &why)),
-            Err(Refusal::Rejected(s) | Refusal::Other(s)) => return Err(s),
-        }
+        done.or_else(|r| r.verdict(hook))?;
     }
     Ok(())
 }

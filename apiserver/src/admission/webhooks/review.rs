@@ -18,6 +18,21 @@ pub enum Refusal {
     Other(Status),
 }
 
+impl Refusal {
+    /// What becomes of the request: a webhook that cannot be asked may be passed over.
+    pub fn verdict(self, hook: &Hook) -> Result<(), Status> {
+        match self {
+            Self::Calling(why) if hook.fail_open => {
+                let configuration = &hook.configuration;
+                tracing::warn!(webhook = hook.name, configuration, why, "calling a webhook failed, which is ignored");
+                Ok(())
+            }
+            Self::Calling(why) => Err(failed(hook, &why)),
+            Self::Rejected(s) | Self::Other(s) => Err(s),
+        }
+    }
+}
+
 /// What a webhook that allows asks for.
 #[derive(Debug, Default)]
 pub struct Allowed {

@@ -1,6 +1,6 @@
 //! Which requests a webhook is asked about.
 
-use super::rules::Rule;
+use crate::admission::matching::Rule;
 use crate::admission::{Operation, Reinvocation};
 use machinery::{GroupVersionResource, json};
 

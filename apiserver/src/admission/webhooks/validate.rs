@@ -1,6 +1,6 @@
 //! Validating webhooks: all that match are asked at once.
 
-use super::review::{Refusal, ask, failed};
+use super::review::ask;
 use super::{Shared, matching, versioned};
 use crate::admission::{Attributes, Lister};
 use futures::future::join_all;
@@ -18,23 +18,7 @@ pub async fn dispatch(shared: &Shared, attrs: &Attributes, obj: &Value, cx: &dyn
     }
     let mut first = Ok(());
     for (hook, done) in join_all(calls).await {
-        let refused = match done {
-            Ok(_) => continue,
-            Err(Refusal::Calling(why)) if hook.fail_open => {
-                tracing::warn!(
-                    webhook = hook.name,
-                    configuration = hook.configuration,
-                    why,
-                    "calling a webhook failed, which is ignored"
-                );
-                continue;
-            }
-            Err(Refusal::Calling(why)) => failed(hook, &why),
-            Err(Refusal::Rejected(s) | Refusal::Other(s)) => s,
-        };
-        if first.is_ok() {
-            first = Err(refused);
-        }
+        first = first.and(done.map(drop).or_else(|r| r.verdict(hook)));
     }
     first
 }

@@ -1,8 +1,9 @@
-//! `rules` of a webhook: which operations on which resources (apiserver/pkg/admission/plugin/webhook/predicates/rules). Admission
-//! policies match by the same.
+//! What webhooks and policies match requests by: rules (which operations on which resources), and selectors of objects and
+//! namespaces. Upstream: apiserver/pkg/admission/plugin/webhook/predicates.
 
-use crate::admission::Operation;
-use machinery::{GroupVersionResource, Value, meta};
+use super::{Attributes, Lister, Operation};
+use machinery::labels::Selector;
+use machinery::{GroupResource, GroupVersionResource, Status, Value, meta};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
@@ -63,4 +64,28 @@ impl Rule {
 
 fn any(list: &[String], wanted: &str) -> bool {
     list.iter().any(|x| x == "*" || x == wanted)
+}
+
+/// Whether the request's object is selected, or the one that is stored.
+pub fn selects(objects: &Selector, attrs: &Attributes, obj: &Value) -> bool {
+    let selected = |o: &Value| o.get("metadata").is_some() && objects.matches(meta::labels(o));
+    objects.is_everything() || selected(obj) || selected(attrs.old())
+}
+
+/// Whether the request's namespace is selected. What is in none always is; a Namespace is by its own labels.
+pub async fn in_namespaces(selector: &Selector, attrs: &Attributes, obj: &Value, cx: &dyn Lister) -> Result<bool, Status> {
+    let own = attrs.is_main("", "namespaces");
+    if selector.is_everything() || attrs.namespace.is_empty() && !own {
+        return Ok(true);
+    }
+    if own && matches!(attrs.operation, Operation::Create | Operation::Update) {
+        return Ok(selector.matches(meta::labels(obj)));
+    }
+    let name = if attrs.namespace.is_empty() { &attrs.name } else { &attrs.namespace };
+    let found = match cx.get("", "namespaces", "", name) {
+        Some(found) => Some(found),
+        None => cx.get_live("", "namespaces", "", name).await?,
+    };
+    let found = found.ok_or_else(|| Status::not_found(&GroupResource::new("", "namespaces"), name))?;
+    Ok(selector.matches(meta::labels(&found)))
 }
