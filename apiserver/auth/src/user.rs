@@ -11,8 +11,6 @@ pub const NODES: &str = "system:nodes";
 pub const NODE_PREFIX: &str = "system:node:";
 pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
-/// The API server itself, on the in-process transport.
-pub const API_SERVER: &str = "system:apiserver";
 
 /// Keys of `extra` that a service-account token or a client certificate fills in.
 pub const EXTRA_POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -63,16 +61,6 @@ impl UserInfo {
     pub fn node_name(&self) -> Option<&str> {
         let name = self.name.strip_prefix(NODE_PREFIX)?;
         self.in_group(NODES).then_some(name)
-    }
-
-    /// Namespace and name, if the user is a service account.
-    pub fn as_service_account(&self) -> Option<(&str, &str)> {
-        split_service_account(&self.name)
-    }
-
-    /// The first value of an `extra` key.
-    pub fn extra_value(&self, key: &str) -> Option<&str> {
-        self.extra.get(key).and_then(|v| v.first()).map(String::as_str)
     }
 
     /// Adds `system:authenticated`, as upstream does for every user that showed credentials.

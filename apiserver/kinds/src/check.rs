@@ -35,10 +35,6 @@ impl At<'_> {
     pub fn legacy_ip(&self, e: &mut ErrorList) {
         e.extend(validation::ip_legacy(&self.path(), self.str(), false, &[]));
     }
-    /// An address in canonical form.
-    pub fn strict_ip(&self, e: &mut ErrorList) {
-        e.extend(validation::ip(&self.path(), self.str()));
-    }
     /// A CIDR as fields older than strict parsing take it.
     pub fn legacy_cidr(&self, e: &mut ErrorList) {
         e.extend(validation::cidr_legacy(&self.path(), self.str(), false, &[]));

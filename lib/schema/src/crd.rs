@@ -1,10 +1,9 @@
-//! Custom resources: a structural schema (`JSONSchemaProps` of apiextensions) as an arena of types, so that decoding,
-//! pruning, defaulting, patching and apply treat them as they treat the built-in kinds. Value validation is not done here.
+//! Custom resources: a structural schema (`JSONSchemaProps` of apiextensions) as an arena of types, so that patches and server-side
+//! apply treat them as they treat the built-in kinds. Pruning, defaults and validation follow the schema itself, elsewhere.
 
-use crate::decode::{DecodeError, Mode, Problem, normalize, parse, prune};
 use crate::registry::Registry;
 use crate::types::{Field, ListType, Struct, StructId, TypeRef, Typed, Types};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// A schema nested deeper than this is refused; the JSON parser's limit is below it.
 const MAX_DEPTH: u32 = 128;
@@ -45,38 +44,9 @@ impl CustomTypes {
         Ok(Self { types: reader.types, root })
     }
 
+    /// The types, from that of the object.
     pub fn typed(&self) -> Typed<'_> {
         Typed { types: &self.types, root: self.root }
-    }
-
-    /// Decodes a custom resource: parses, prunes by the schema, brings `metadata` in canonical form. Defaults are not set
-    /// and values not validated.
-    pub fn decode(&self, bytes: &[u8], mode: Mode) -> Result<(Value, Vec<Problem>), DecodeError> {
-        let (mut value, mut problems) = parse(bytes, mode)?;
-        let unknown = self.coerce(&mut value)?;
-        if mode == Mode::Strict {
-            problems.extend(unknown);
-        }
-        Ok((value, problems))
-    }
-
-    /// What [`Self::decode`] does after parsing: for trees after patches.
-    pub fn coerce(&self, value: &mut Value) -> Result<Vec<Problem>, DecodeError> {
-        let registry = Registry::builtin();
-        let mut problems = Vec::new();
-        let meta = registry.types().by_name(OBJECT_META);
-        if let (Some(v), Some(meta)) = (value.get_mut("metadata"), meta) {
-            if v.is_null() {
-                *v = Value::Object(Map::new());
-            }
-            let inside = normalize(v, registry.typed(meta))?;
-            problems.extend(inside.into_iter().map(|p| match p {
-                Problem::Unknown(path) => Problem::Unknown(format!("metadata.{path}")),
-                Problem::Duplicate(path) => Problem::Duplicate(format!("metadata.{path}")),
-            }));
-        }
-        problems.extend(prune(value, self.typed()));
-        Ok(problems)
     }
 }
 
@@ -134,22 +104,18 @@ impl Reader {
         let mut st = Struct {
             atomic: schema.get("x-kubernetes-map-type").is_some_and(|t| t == "atomic"),
             preserve_unknown: preserves(schema),
-            embedded_resource: on(schema, "x-kubernetes-embedded-resource"),
             ..Struct::default()
         };
-        let required: Vec<&str> =
-            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             let len = self.path.len();
             self.path.push_str(".properties.");
             self.path.push_str(name);
             let mut f = field(name, self.typ(property, depth)?);
-            f.required = required.contains(&&**name);
             annotate(&mut f, property);
             st.fields.push(f);
             self.path.truncate(len);
         }
-        if st.embedded_resource {
+        if on(schema, "x-kubernetes-embedded-resource") {
             st.fields.retain(|f| !matches!(&*f.json, "apiVersion" | "kind" | "metadata"));
             st.fields.extend(["apiVersion", "kind"].map(|name| field(name, TypeRef::String)));
             if let Some(meta) = self.import(OBJECT_META) {
@@ -214,17 +180,14 @@ impl Reader {
 fn annotate(f: &mut Field, schema: &Value) {
     let text = |key| schema.get(key).and_then(Value::as_str).unwrap_or_default();
     f.default = schema.get("default").cloned();
-    f.nullable = on(schema, "nullable");
     f.atomic = text("x-kubernetes-map-type") == "atomic";
     f.list_type = match text("x-kubernetes-list-type") {
         "set" => ListType::Set,
         "map" => ListType::Map,
         _ => ListType::Atomic,
     };
-    f.list_type_stated = schema.get("x-kubernetes-list-type").is_some();
-    let strings = |key| schema.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    f.list_keys = strings("x-kubernetes-list-map-keys").map(Into::into).collect();
-    f.enum_values = strings("enum").map(Into::into).collect();
+    let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+    f.list_keys = keys.into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect();
 }
 
 #[cfg(test)]
@@ -236,40 +199,12 @@ mod tests {
         CustomTypes::new(&json!({"type": "object", "properties": {
             "spec": {"type": "object", "required": ["a"], "properties": {
                 "a": {"type": "string", "default": "x"},
-                "n": {"type": "string", "nullable": true, "default": "y"},
-                "zero": {"type": "integer"},
-                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
                 "port": {"x-kubernetes-int-or-string": true},
                 "list": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
                          "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "integer", "default": 3}}}},
                 "map": {"type": "object", "additionalProperties": {"type": "object", "properties": {"m": {"type": "boolean"}}}},
                 "tpl": {"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"spec": {"type": "object"}}}}}}}))
         .expect("structural")
-    }
-
-    #[test]
-    fn decodes_prunes_and_defaults() {
-        let types = types();
-        let body = br#"{"apiVersion": "g/v1", "kind": "K", "metadata": {"name": "n", "foo": 1, "labels": {}},
-            "spec": {"n": null, "zero": 0, "free": {"x": {"y": []}}, "port": "http", "list": [{"k": "1", "bad": 1}],
-                     "map": {"q": {"m": false, "bad": 2}}, "tpl": {"kind": "Pod", "metadata": {}, "other": 1}, "zero": 0}}"#;
-        let (mut got, problems) = types.decode(body, Mode::Strict).expect("decodes");
-        let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
-        assert_eq!(
-            texts,
-            [
-                "duplicate field \"spec.zero\"",
-                "unknown field \"metadata.foo\"",
-                "unknown field \"spec.list[0].bad\"",
-                "unknown field \"spec.map.q.bad\"",
-                "unknown field \"spec.tpl.other\"",
-            ]
-        );
-        crate::decode::default(&mut got, types.typed());
-        let want = json!({"apiVersion": "g/v1", "kind": "K", "metadata": {"name": "n"},
-            "spec": {"a": "x", "n": null, "zero": 0, "free": {"x": {"y": []}}, "port": "http",
-                     "list": [{"k": "1", "v": 3}], "map": {"q": {"m": false}}, "tpl": {"kind": "Pod", "metadata": {}}}});
-        assert_eq!(got, want);
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod resources;
 pub mod types;
 
 pub use crd::CustomTypes;
-pub use decode::{DecodeError, Mode, Problem, decode, default, normalize, parse, prune, strict_error};
+pub use decode::{DecodeError, Mode, Problem, decode, normalize, parse, strict_error};
 pub use proto::{Codec, ProtoError};
 pub use registry::{Kind, Registry};
 pub use resources::{Resource, Scope, Subresource};

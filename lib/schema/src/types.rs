@@ -104,8 +104,6 @@ pub struct Field {
     /// Numbers of the messages that inlined structs are in protobuf, outermost first.
     pub proto_path: Box<[u32]>,
     pub form: Form,
-    /// `nullable` of a CRD's schema.
-    pub nullable: bool,
     /// Go's name of the type where it does not follow from `ty`: `v1.PullPolicy`.
     pub go_type: Option<Box<str>>,
     /// Names of the Go fields that inline the struct it is from, as Go's error messages have them: `VolumeSource`.
@@ -134,7 +132,6 @@ impl Default for Field {
             proto: None,
             proto_path: Box::default(),
             form: Form::Plain,
-            nullable: false,
             go_type: None,
             go_path: None,
         }
@@ -151,8 +148,6 @@ pub struct Struct {
     pub atomic: bool,
     /// Unknown fields are kept (CRDs).
     pub preserve_unknown: bool,
-    /// `x-kubernetes-embedded-resource`.
-    pub embedded_resource: bool,
 }
 
 impl Struct {

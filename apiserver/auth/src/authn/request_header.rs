@@ -32,13 +32,6 @@ impl RequestHeader {
         })
     }
 
-    /// Other header names; their case does not matter.
-    pub fn with_headers(mut self, user: &[String], group: &[String], extra_prefix: &[String], uid: &[String]) -> Self {
-        let lower = |v: &[String]| v.iter().map(|s| s.to_ascii_lowercase()).collect();
-        (self.user, self.group, self.extra_prefix, self.uid) = (lower(user), lower(group), lower(extra_prefix), lower(uid));
-        self
-    }
-
     pub(super) fn authenticate(&self, headers: &HeaderMap, chain: &[CertificateDer<'_>]) -> Result<Option<UserInfo>, String> {
         let text = |v: &http::HeaderValue| v.to_str().ok().filter(|v| !v.is_empty()).map(str::to_owned);
         let first = |names: &[String]| names.iter().find_map(|n| headers.get(n).and_then(text));

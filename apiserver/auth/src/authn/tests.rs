@@ -78,7 +78,7 @@ async fn token_requests() {
     let found = authn.authenticate(token, &audiences()).await.unwrap().unwrap();
     assert_eq!(found.user.name, "system:serviceaccount:ns:sa");
     assert_eq!(found.user.groups, ["system:serviceaccounts", "system:serviceaccounts:ns"]);
-    assert_eq!(found.user.extra_value("authentication.kubernetes.io/node-uid"), Some("n-uid"));
+    assert_eq!(found.user.extra["authentication.kubernetes.io/node-uid"], ["n-uid"]);
     let payload: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap();
     assert_eq!(payload["kubernetes.io"]["pod"], json!({"name": "p", "uid": "pod-uid"}));
     assert_eq!(payload["exp"].as_i64().unwrap() - payload["iat"].as_i64().unwrap(), 365 * 24 * 3600, "extended");

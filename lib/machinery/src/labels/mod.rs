@@ -218,15 +218,6 @@ impl Selector {
     pub fn matches_with<'a>(&self, get: impl Fn(&str) -> Option<&'a str>) -> bool {
         !self.nothing && self.requirements.iter().all(|r| r.matches(get(&r.key)))
     }
-    /// The same over pairs of key and value.
-    pub fn matches_pairs<'a, I>(&self, labels: I) -> bool
-    where
-        I: IntoIterator<Item = (&'a str, &'a str)>,
-        I::IntoIter: Clone,
-    {
-        let iter = labels.into_iter();
-        self.matches_with(|k| iter.clone().find(|(n, _)| *n == k).map(|(_, v)| v))
-    }
 }
 
 impl fmt::Display for Requirement {

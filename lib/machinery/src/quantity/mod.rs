@@ -147,13 +147,6 @@ impl Quantity {
     pub fn sub(&mut self, other: &Self) {
         self.combine(other, true);
     }
-    /// Multiplies by a whole number, saturating.
-    pub fn mul(&mut self, by: i64) {
-        self.mantissa = self.mantissa.saturating_mul(i128::from(by));
-    }
-    pub fn neg(&mut self) {
-        self.mantissa = self.mantissa.saturating_neg();
-    }
     /// Rounds away from zero to units of `10^scale`; whether nothing was lost.
     pub fn round_up(&mut self, scale: i32) -> bool {
         if self.scale >= scale {
@@ -162,10 +155,6 @@ impl Quantity {
         let (v, exact) = self.rounded(scale);
         (self.mantissa, self.scale) = (v, scale);
         exact
-    }
-    /// Compares with a whole number.
-    pub fn cmp_i64(&self, v: i64) -> Ordering {
-        self.cmp(&Self::new(v, self.format))
     }
 
     /// Position of the leading digit.

@@ -182,30 +182,9 @@ pub fn label_value(s: &str) -> Vec<String> {
     errs
 }
 
-/// An identifier of C.
-pub fn c_identifier(s: &str) -> Vec<String> {
-    let ok =
-        s.bytes().enumerate().all(|(i, c)| c == b'_' || if i == 0 { c.is_ascii_alphabetic() } else { c.is_ascii_alphanumeric() });
-    if ok && !s.is_empty() {
-        return Vec::new();
-    }
-    let rule = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'";
-    vec![regex_error(rule, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
-}
-
 pub fn in_range(value: i64, lo: i64, hi: i64) -> Vec<String> {
     if (lo..=hi).contains(&value) { Vec::new() } else { vec![inclusive_range_error(lo, hi)] }
 }
-pub fn port_number(port: i64) -> Vec<String> {
-    in_range(port, 1, 65535)
-}
-pub fn user_id(id: i64) -> Vec<String> {
-    in_range(id, 0, i64::from(i32::MAX))
-}
-pub fn group_id(id: i64) -> Vec<String> {
-    in_range(id, 0, i64::from(i32::MAX))
-}
-
 /// A port's name (an IANA service name).
 pub fn port_name(s: &str) -> Vec<String> {
     let mut errs = Vec::new();

@@ -11,7 +11,7 @@ mod parse;
 mod tests;
 
 pub(crate) use normalize::{SCHEMA, finish};
-pub use normalize::{complete, default, normalize, prune};
+pub use normalize::{complete, normalize};
 pub use parse::parse;
 
 use crate::types::Typed;
