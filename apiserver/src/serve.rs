@@ -3,6 +3,7 @@
 use crate::handle::PeerCertificates;
 use crate::http::body::{Body, BoxError};
 use crate::server::ApiServer;
+use futures::future::BoxFuture;
 use http::Request;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -26,7 +27,11 @@ const HEADER_COUNT: usize = 200;
 
 impl ApiServer {
     /// Accepts connections until the server is shut down, then lets requests in flight end.
-    pub async fn serve(&self, listener: TcpListener, tls: Arc<ServerConfig>) -> std::io::Result<()> {
+    pub fn serve(&self, listener: TcpListener, tls: Arc<ServerConfig>) -> BoxFuture<'_, std::io::Result<()>> {
+        Box::pin(self.accept(listener, tls))
+    }
+
+    async fn accept(&self, listener: TcpListener, tls: Arc<ServerConfig>) -> std::io::Result<()> {
         let acceptor = TlsAcceptor::from(tls);
         let graceful = GracefulShutdown::new();
         let builder = self.builder();

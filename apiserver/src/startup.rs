@@ -17,6 +17,7 @@ use auth::rbac::RbacStore;
 use auth::rbac::bootstrap::Policy;
 use auth::token::Issuer;
 use auth::{Authorizer, Tokens};
+use futures::future::BoxFuture;
 use machinery::meta;
 use pki::{Pair, SigningKey, VerifyingKey};
 use std::sync::Arc;
@@ -42,7 +43,14 @@ fn setup<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) -
 const MAX_IN_FLIGHT: usize = 600;
 
 /// Makes a server over a store; when this returns, it answers requests and is ready.
-pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, Error> {
+///
+/// Boxed, as every component's `run` is: the compiler makes the code of a future anew in each crate that awaits it, and of all that
+/// it awaits in turn.
+pub fn build(config: Config, store: Arc<dyn Store>) -> BoxFuture<'static, Result<ApiServer, Error>> {
+    Box::pin(start(config, store))
+}
+
+async fn start(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, Error> {
     let table = Arc::new(ArcSwap::from_pointee(Table::new(resources::builtin(&config, &store))));
     let objects = Arc::new(Objects::new(table.clone()));
 

@@ -109,7 +109,11 @@ impl Manager {
     }
 
     /// Runs until `shutdown`; then stops every controller. A controller that panics is started again.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(self.run_until(shutdown))
+    }
+
+    async fn run_until(self, shutdown: CancellationToken) {
         let mut tasks = JoinSet::new();
         for c in &self.enabled {
             let mut ctx = self.ctx.clone();

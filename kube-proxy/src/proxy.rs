@@ -1,13 +1,14 @@
 //! Watches Services and EndpointSlices and keeps the kernel in step: what changed since the last sync goes into one transaction.
 
 use crate::conntrack;
-use crate::kernel::{Fixed, Kernel};
+use crate::kernel::{Fixed, Kernel, Netlink};
 use crate::model::service_ports;
 use crate::plan::{Op, State};
 use crate::{Result, services};
 use client::k8s_openapi::api::core::v1::Service;
 use client::k8s_openapi::api::discovery::v1::EndpointSlice;
 use client::{Client, Informer, InformerEvent, Informers, ListOptions, Object, key_of};
+use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -92,7 +93,11 @@ impl Proxy {
     }
 
     /// Runs until `stop`. The kernel keeps what it holds: a restart interrupts nothing.
-    pub async fn run(self, mut kernel: impl Kernel, stop: CancellationToken) -> Result<()> {
+    pub fn run(self, kernel: Netlink, stop: CancellationToken) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.run_on(kernel, stop))
+    }
+
+    async fn run_on(self, mut kernel: impl Kernel, stop: CancellationToken) -> Result<()> {
         services::sysctls()?;
         if let Some(range) = self.config.service_cidr {
             services::ensure(range, self.config.node_ip, &self.config.own_service_ips).await?;

@@ -12,10 +12,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.kubelet = KubeletConfiguration::load(Path::new(file))?;
     let client = client::kubeconfig::client(Path::new(kubeconfig))?;
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    kubelet::build(config, client)?
-        .run(async move {
-            term.recv().await;
-        })
-        .await?;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let ended = stop.clone();
+    tokio::spawn(async move {
+        term.recv().await;
+        ended.cancel();
+    });
+    kubelet::build(config, client)?.run(stop).await?;
     Ok(())
 }

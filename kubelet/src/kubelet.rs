@@ -12,6 +12,7 @@ use crate::pod::worker::{self, Handle};
 use crate::runtime::{CriRuntime, POD_UID_LABEL, Runtime};
 use client::{Client, Clock, EventType, Informer, InformerEvent, Informers, ListOptions, Object, Recorder};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +99,12 @@ impl Kubelet {
         self.serving.subscribe()
     }
 
-    /// Runs until `shutdown` resolves. Containers go on running: the next kubelet takes them over.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    /// Runs until `shutdown`. Containers go on running: the next kubelet takes them over.
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), StartError>> {
+        Box::pin(self.run_until(shutdown))
+    }
+
+    async fn run_until(self, shutdown: CancellationToken) -> Result<(), StartError> {
         let pods = Pods::default();
         let serving = self.serving.clone();
         let informers = Informers::new(self.client.clone());
@@ -120,7 +126,7 @@ impl Kubelet {
         let own = format!("spec.nodeName={}", ctx.config.node_name);
         let api_pods = informers.with::<Pod>("", ListOptions { field_selector: own, ..Default::default() });
         tasks.spawn(dispatch(ctx.clone(), pods.clone(), api_pods));
-        shutdown.await;
+        shutdown.cancelled().await;
         tasks.shutdown().await;
         Ok(())
     }

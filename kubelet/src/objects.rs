@@ -104,7 +104,7 @@ async fn follow<K: Object>(client: Client, key: (String, String), tx: watch::Sen
                 if !same {
                     publish(found.map_or(State::Absent, |k| State::Found(Arc::new(k))));
                 }
-                list.resource_version
+                list.metadata.resource_version
             }
             Err(e) => {
                 if e.is_forbidden()

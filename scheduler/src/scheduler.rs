@@ -4,6 +4,7 @@ use crate::engine::{Engine, Message};
 use crate::listers::Listers;
 use crate::{Config, change::Storage};
 use client::{Client, Informer, InformerEvent, Informers, ListOptions, Object, Recorder};
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -25,7 +26,11 @@ pub fn build(config: Config, client: Client) -> Scheduler {
 
 impl Scheduler {
     /// Schedules until `shutdown`; bindings under way are finished.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(self.run_until(shutdown))
+    }
+
+    async fn run_until(self, shutdown: CancellationToken) {
         let Some(identity) = self.config.leader_election.clone() else { return self.schedule(shutdown).await };
         let election = client::leader::Election::new("kube-system", "kube-scheduler", &identity);
         let (api, clock) = (self.client.clone(), self.config.clock);

@@ -2,9 +2,8 @@
 
 use super::{Peer, Resolver};
 use crate::http::body::BoxError;
+use client::connection::TlsConnection;
 use http::Uri;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::pin::Pin;
@@ -13,7 +12,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 const DIAL: Duration = Duration::from_secs(30);
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -33,7 +31,7 @@ impl Connector {
         Ok(Self { resolver, peer, name, tls: TlsConnector::from(Arc::new(tls)) })
     }
 
-    async fn connect(self) -> Result<Stream, BoxError> {
+    async fn connect(self) -> Result<TlsConnection, BoxError> {
         let (host, port) = match &self.peer {
             Peer::Host { host, port } => (host.clone(), *port),
             Peer::Service { namespace, name, port } => self.resolver.resolve(namespace, name, *port).await?,
@@ -47,7 +45,7 @@ impl Connector {
             .await
             .map_err(|_| "net/http: TLS handshake timeout".to_owned())?
             .map_err(|e| format!("tls: failed to verify certificate or to agree: {e}"))?;
-        Ok(Stream(TokioIo::new(tls)))
+        Ok(TlsConnection::new(tls))
     }
 }
 
@@ -62,41 +60,14 @@ fn go_words(e: &std::io::Error) -> String {
 }
 
 impl tower_service::Service<Uri> for Connector {
-    type Response = Stream;
+    type Response = TlsConnection;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<TlsConnection, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
     fn call(&mut self, _: Uri) -> Self::Future {
         Box::pin(self.clone().connect())
-    }
-}
-
-/// An encrypted connection.
-pub struct Stream(TokioIo<TlsStream<TcpStream>>);
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl hyper::rt::Read for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: hyper::rt::ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl hyper::rt::Write for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

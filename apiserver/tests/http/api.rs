@@ -1,6 +1,6 @@
 //! Status bodies, resource versions, patches, dry runs, pages, watches, deletion, and input that nobody should send.
 
-use crate::server::{APPLY, MAPS, MERGE, STRATEGIC, Server, admin, config, read};
+use crate::server::{APPLY, MAPS, MERGE, STRATEGIC, Server, config, read};
 use apiserver::http::body;
 use auth::UserInfo;
 use http::Request;

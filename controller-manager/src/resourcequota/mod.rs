@@ -76,7 +76,7 @@ fn covers(evaluator: &Evaluator, q: &ResourceQuota) -> bool {
 }
 
 fn value<K: Object>(o: &K) -> Value {
-    serde_json::to_value(o).unwrap_or_default()
+    o.to_json().and_then(|json| serde_json::from_slice(&json)).unwrap_or_default()
 }
 
 impl Controller {

@@ -161,8 +161,11 @@ impl Cluster {
         match tokio::time::timeout(Duration::from_secs(30), wait).await {
             Ok(list) => list,
             Err(_) => {
-                let state: Vec<String> =
-                    informer.list().iter().map(|o| serde_json::to_string(&**o).unwrap_or_default()).collect();
+                let state: Vec<String> = informer
+                    .list()
+                    .iter()
+                    .map(|o| String::from_utf8(o.to_json().unwrap_or_default()).unwrap_or_default())
+                    .collect();
                 let events: Vec<String> = self
                     .client
                     .list::<Event>("", &Default::default())

@@ -1,15 +1,15 @@
 //! Requests: typed ones on k8s-openapi kinds, dynamic ones on object trees.
 
-use crate::decode::decode;
+use crate::json::{Json, List};
 use crate::object::collection_path;
 use crate::transport::{Body, Transport};
 use crate::{Error, Object, Result};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use machinery::{GroupVersionResource, Status, Value};
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -55,30 +55,6 @@ pub enum Patch {
         force: bool,
         object: Value,
     },
-}
-
-/// A list of typed objects.
-#[derive(Debug)]
-pub struct ObjectList<K> {
-    pub items: Vec<K>,
-    pub resource_version: String,
-    pub continue_token: String,
-}
-
-#[derive(serde::Deserialize)]
-struct RawList<K> {
-    #[serde(default)]
-    metadata: RawListMeta,
-    #[serde(default = "Vec::new")]
-    items: Vec<K>,
-}
-
-#[derive(serde::Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct RawListMeta {
-    resource_version: String,
-    #[serde(rename = "continue")]
-    continue_token: String,
 }
 
 /// Reads a body to its end, `limit` bytes at most.
@@ -142,12 +118,18 @@ impl Client {
     }
 
     /// Sends a request and returns the answer as it comes, whatever its status code.
-    pub async fn send(&self, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<Response<Body>> {
-        self.send_accepting(JSON, method, path, content_type, body).await
+    pub fn send<'a>(
+        &'a self,
+        method: Method,
+        path: &'a str,
+        content_type: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<Response<Body>>> {
+        Box::pin(self.send_accepting(JSON, method, path, content_type, body))
     }
 
     /// `send` that asks for another form of the answer (`application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1`).
-    pub async fn send_accepting(
+    pub(crate) async fn send_accepting(
         &self,
         accept: &str,
         method: Method,
@@ -169,74 +151,92 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer; a failure status is an error.
-    pub async fn request(&self, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<Bytes> {
+    ///
+    /// Boxed: each kind's requests would hold its code otherwise, in each crate.
+    pub fn request<'a>(
+        &'a self,
+        method: Method,
+        path: &'a str,
+        content_type: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<Bytes>> {
+        Box::pin(self.request_accepting(JSON, method, path, content_type, body))
+    }
+
+    pub(crate) async fn request_accepting(
+        &self,
+        accept: &str,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Bytes> {
         let action = format!("{method} {path}");
-        let response = self.send(method, path, content_type, body).await?;
+        let response = self.send_accepting(accept, method, path, content_type, body).await?;
         let code = response.status();
         let bytes = read_all(response.into_body(), MAX_ANSWER, &action).await?;
         if code.is_success() { Ok(bytes) } else { Err(failure(code, &bytes, &action)) }
     }
 
-    async fn json<T: DeserializeOwned>(&self, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<T> {
+    async fn object<K: Json>(&self, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<K> {
         let bytes = self.request(method.clone(), path, content_type, body).await?;
-        decode(&bytes).map_err(|e| Error::Decode { action: format!("{method} {path}"), message: e.to_string() })
+        K::from_json(&bytes).map_err(|e| malformed(&format!("{method} {path}"), &e))
     }
 
-    fn body(action: &str, v: &impl serde::Serialize) -> Result<Bytes> {
-        serde_json::to_vec(v).map(Bytes::from).map_err(|e| Error::Decode { action: action.to_owned(), message: e.to_string() })
+    fn body(action: &str, v: &impl Json) -> Result<Bytes> {
+        v.to_json().map(Bytes::from).map_err(|e| malformed(action, &e))
     }
 
     // Any path.
 
     pub async fn get_path(&self, path: &str) -> Result<Value> {
-        self.json(Method::GET, path, JSON, Bytes::new()).await
+        self.object(Method::GET, path, JSON, Bytes::new()).await
     }
     pub async fn post_path(&self, path: &str, body: &Value) -> Result<Value> {
-        self.json(Method::POST, path, JSON, Self::body(path, body)?).await
+        self.object(Method::POST, path, JSON, Self::body(path, body)?).await
     }
     pub async fn put_path(&self, path: &str, body: &Value) -> Result<Value> {
-        self.json(Method::PUT, path, JSON, Self::body(path, body)?).await
+        self.object(Method::PUT, path, JSON, Self::body(path, body)?).await
     }
     pub async fn patch_path(&self, path: &str, patch: &Patch) -> Result<Value> {
         let (path, kind, body) = patch.parts(path);
-        self.json(Method::PATCH, &path, kind, Self::body(&path, body)?).await
+        self.object(Method::PATCH, &path, kind, Self::body(&path, body)?).await
     }
     pub async fn delete_path(&self, path: &str, options: &DeleteOptions) -> Result<Value> {
-        self.json(Method::DELETE, path, JSON, Self::body(path, &options.to_value())?).await
+        self.object(Method::DELETE, path, JSON, Self::body(path, &options.to_value())?).await
     }
 
     // Typed.
 
     pub async fn get<K: Object>(&self, namespace: &str, name: &str) -> Result<K> {
-        self.json(Method::GET, &object_path::<K>(namespace, name), JSON, Bytes::new()).await
+        self.object(Method::GET, &object_path::<K>(namespace, name), JSON, Bytes::new()).await
     }
     /// One chunk of a list (all of it where `limit` is 0).
-    pub async fn list<K: Object>(&self, namespace: &str, options: &ListOptions) -> Result<ObjectList<K>> {
-        self.list_at(&K::collection_path(namespace), options).await
+    pub async fn list<K: Object>(&self, namespace: &str, options: &ListOptions) -> Result<List<K>> {
+        let path = with_query(K::collection_path(namespace), &options.query());
+        let bytes = self.request(Method::GET, &path, JSON, Bytes::new()).await?;
+        K::list_from_json(&bytes).map_err(|e| malformed(&format!("GET {path}"), &e))
     }
-    pub(crate) async fn list_at<K: Object>(&self, path: &str, options: &ListOptions) -> Result<ObjectList<K>> {
+    /// A page of a list, and the path with the query.
+    pub(crate) async fn get_list(&self, accept: &str, path: &str, options: &ListOptions) -> Result<(String, Bytes)> {
         let path = with_query(path.to_owned(), &options.query());
-        let raw: RawList<K> = self.json(Method::GET, &path, JSON, Bytes::new()).await?;
-        Ok(ObjectList {
-            items: raw.items,
-            resource_version: raw.metadata.resource_version,
-            continue_token: raw.metadata.continue_token,
-        })
+        let bytes = self.request_accepting(accept, Method::GET, &path, JSON, Bytes::new()).await?;
+        Ok((path, bytes))
     }
     pub async fn create<K: Object>(&self, namespace: &str, obj: &K) -> Result<K> {
         let path = K::collection_path(namespace);
-        self.json(Method::POST, &path, JSON, Self::body(&path, obj)?).await
+        self.object(Method::POST, &path, JSON, Self::body(&path, obj)?).await
     }
     pub async fn update<K: Object>(&self, obj: &K) -> Result<K> {
         let path = object_path::<K>(obj.namespace(), obj.name());
-        self.json(Method::PUT, &path, JSON, Self::body(&path, obj)?).await
+        self.object(Method::PUT, &path, JSON, Self::body(&path, obj)?).await
     }
     pub async fn update_status<K: Object>(&self, obj: &K) -> Result<K> {
         self.update_subresource(obj, "status").await
     }
     pub async fn update_subresource<K: Object>(&self, obj: &K, subresource: &str) -> Result<K> {
         let path = format!("{}/{subresource}", object_path::<K>(obj.namespace(), obj.name()));
-        self.json(Method::PUT, &path, JSON, Self::body(&path, obj)?).await
+        self.object(Method::PUT, &path, JSON, Self::body(&path, obj)?).await
     }
     pub async fn patch<K: Object>(&self, namespace: &str, name: &str, patch: &Patch) -> Result<K> {
         self.patch_at(object_path::<K>(namespace, name), patch).await
@@ -246,7 +246,7 @@ impl Client {
     }
     async fn patch_at<K: Object>(&self, path: String, patch: &Patch) -> Result<K> {
         let (path, kind, body) = patch.parts(&path);
-        self.json(Method::PATCH, &path, kind, Self::body(&path, body)?).await
+        self.object(Method::PATCH, &path, kind, Self::body(&path, body)?).await
     }
     pub async fn delete<K: Object>(&self, namespace: &str, name: &str, options: &DeleteOptions) -> Result<()> {
         let path = object_path::<K>(namespace, name);
@@ -270,6 +270,11 @@ pub fn object_path<K: Object>(namespace: &str, name: &str) -> String {
 
 pub(crate) fn with_query(path: String, query: &str) -> String {
     if query.is_empty() { path } else { format!("{path}?{query}") }
+}
+
+/// The error of JSON that is not what it should be.
+pub(crate) fn malformed(action: &str, e: &serde_json::Error) -> Error {
+    Error::Decode { action: action.to_owned(), message: e.to_string() }
 }
 
 /// The error that a failed answer carries; bodies that are no Status become one with the HTTP code.

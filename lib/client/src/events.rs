@@ -36,7 +36,7 @@ struct Record {
 /// Sends events on behalf of one component. Clones share the queue.
 #[derive(Clone)]
 pub struct Recorder {
-    tx: Option<mpsc::Sender<Record>>,
+    tx: mpsc::Sender<Record>,
     clock: Clock,
 }
 
@@ -45,18 +45,13 @@ impl Recorder {
     pub fn start(client: Client, component: &str, host: &str, clock: Clock) -> Self {
         let (tx, rx) = mpsc::channel(1000);
         tokio::spawn(deliver(client, component.to_owned(), host.to_owned(), rx));
-        Self { tx: Some(tx), clock }
-    }
-    /// A recorder that forgets everything.
-    pub fn discard() -> Self {
-        Self { tx: None, clock: Clock::System }
+        Self { tx, clock }
     }
     /// Records an event about an object. Dropped if the queue is full.
     pub fn event(&self, about: &ObjectReference, kind: EventType, reason: &str, message: impl Into<String>) {
-        let Some(tx) = &self.tx else { return };
         let record =
             Record { about: about.clone(), kind, reason: reason.to_owned(), message: message.into(), at: self.clock.time() };
-        if tx.try_send(record).is_err() {
+        if self.tx.try_send(record).is_err() {
             tracing::warn!(reason, "event dropped: queue full");
         }
     }

@@ -1,13 +1,14 @@
 //! The HTTPS transport: HTTP/2 (or 1.1) over rustls with a client certificate or a bearer token.
 
+use crate::connection::TlsConnection;
 use crate::transport::{Body, BoxError, Transport};
 use crate::{Error, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Uri, header};
 use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::path::PathBuf;
@@ -15,8 +16,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 /// Where the server is and who we are. PEM everywhere.
 #[derive(Clone, Default)]
@@ -146,12 +145,10 @@ struct Connector {
     name: ServerName<'static>,
 }
 
-struct Stream(TokioIo<TlsStream<TcpStream>>);
-
 impl tower_service::Service<Uri> for Connector {
-    type Response = Stream;
+    type Response = TlsConnection;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = std::result::Result<Stream, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<TlsConnection, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), BoxError>> {
         self.tcp.poll_ready(cx).map_err(Into::into)
@@ -161,32 +158,7 @@ impl tower_service::Service<Uri> for Connector {
         Box::pin(async move {
             let tcp = tcp.await?.into_inner();
             let handshake = tokio::time::timeout(Duration::from_secs(10), tls.connect(name, tcp));
-            Ok(Stream(TokioIo::new(handshake.await.map_err(|_| "TLS handshake timed out")??)))
+            Ok(TlsConnection::new(handshake.await.map_err(|_| "TLS handshake timed out")??))
         })
-    }
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        let c = Connected::new();
-        if self.0.inner().get_ref().1.alpn_protocol() == Some(b"h2") { c.negotiated_h2() } else { c }
-    }
-}
-
-impl hyper::rt::Read for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: hyper::rt::ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl hyper::rt::Write for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -1,14 +1,15 @@
 //! Shared informers: one list and one watch per kind and selector in a process, a store of what they say, handlers and indexes.
 //! Semantics of client-go's SharedIndexInformer.
 
-use crate::retry::Backoff;
+use crate::api::JSON;
+use crate::json::ListMeta;
+use crate::reflector::{Reflector, Sink};
 use crate::watch::WatchEvent;
-use crate::{Client, ListOptions, Object, Result};
+use crate::{Client, ListOptions, Object};
 use parking_lot::{Mutex, RwLock};
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch as signal;
 
 /// A change of the store, after it was applied.
@@ -195,81 +196,47 @@ impl<K: Object> Informer<K> {
             self.apply_delete(&key, None);
         }
     }
+}
 
-    async fn run(self: Arc<Self>, client: Client, path: String, options: ListOptions) {
-        let mut backoff = Backoff::new(Duration::from_millis(800), Duration::from_secs(30));
-        let mut revision: Option<String> = None;
-        loop {
-            let before = tokio::time::Instant::now();
-            let outcome = self.list_then_watch(&client, &path, &options, &mut revision, &mut backoff).await;
-            if let Err(e) = &outcome {
-                tracing::debug!(kind = K::KIND, error = %e, "list or watch failed");
-                if e.is_expired() {
-                    revision = None;
-                }
-            }
-            if crate::watch::wants_pause(&outcome, before.elapsed()) {
-                tokio::time::sleep(backoff.step()).await;
-            }
-        }
+/// Puts what a reflector tells into an informer.
+struct Feed<K> {
+    informer: Arc<Informer<K>>,
+    pages: Vec<K>,
+}
+
+impl<K: Object> Sink for Feed<K> {
+    fn begin(&mut self) {
+        self.pages.clear();
     }
 
-    /// Returns, when the server ends the watch, the number of events it told.
-    async fn list_then_watch(
-        &self,
-        client: &Client,
-        path: &str,
-        options: &ListOptions,
-        revision: &mut Option<String>,
-        backoff: &mut Backoff,
-    ) -> Result<usize> {
-        let from = match revision.clone() {
-            Some(rv) => rv,
-            None => {
-                let rv = self.list_chunks(client, path, options).await?;
-                *revision = Some(rv.clone());
-                rv
+    fn page(&mut self, json: &[u8]) -> serde_json::Result<ListMeta> {
+        let page = K::list_from_json(json)?;
+        self.pages.extend(page.items);
+        Ok(page.metadata)
+    }
+
+    fn listed(&mut self, revision: &str) {
+        self.informer.apply_list(std::mem::take(&mut self.pages));
+        revision.clone_into(&mut self.informer.revision.lock());
+        self.informer.synced.send_replace(true);
+    }
+
+    fn event(&mut self, event: WatchEvent<&[u8]>) -> serde_json::Result<Option<String>> {
+        let revision = match event.decode::<K>()? {
+            WatchEvent::Added(o) | WatchEvent::Modified(o) => {
+                let revision = o.resource_version().to_owned();
+                self.informer.apply_put(o);
+                revision
             }
+            WatchEvent::Deleted(o) => {
+                let revision = o.resource_version().to_owned();
+                self.informer.apply_delete(&o.key(), Some(o));
+                revision
+            }
+            WatchEvent::Bookmark { resource_version, .. } => resource_version,
         };
-        self.synced.send_replace(true);
-        let timeout = 300 + rand::RngExt::random_range(&mut rand::rng(), 0..300);
-        let mut watch = client.watch_path::<K>(path, &ListOptions { resource_version: from, ..options.clone() }, timeout).await?;
-        let mut told = 0;
-        while let Some(event) = watch.next().await {
-            backoff.reset();
-            told += 1;
-            let rv = match event? {
-                WatchEvent::Added(o) | WatchEvent::Modified(o) => {
-                    let rv = o.resource_version().to_owned();
-                    self.apply_put(o);
-                    rv
-                }
-                WatchEvent::Deleted(o) => {
-                    let rv = o.resource_version().to_owned();
-                    self.apply_delete(&o.key(), Some(o));
-                    rv
-                }
-                WatchEvent::Bookmark { resource_version, .. } => resource_version,
-            };
-            self.revision.lock().clone_from(&rv);
-            *revision = Some(rv);
-        }
-        Ok(told)
-    }
-
-    async fn list_chunks(&self, client: &Client, path: &str, options: &ListOptions) -> Result<String> {
-        let mut page = ListOptions { limit: 500, ..options.clone() };
-        let mut items = Vec::new();
-        loop {
-            let list = client.list_at::<K>(path, &page).await?;
-            items.extend(list.items);
-            if list.continue_token.is_empty() {
-                self.apply_list(items);
-                self.revision.lock().clone_from(&list.resource_version);
-                return Ok(list.resource_version);
-            }
-            page.continue_token = list.continue_token;
-        }
+        self.informer.revision.lock().clone_from(&revision);
+        Ok(Some(revision))
     }
 }
 
@@ -310,8 +277,11 @@ impl Informers {
         }
         let informer = Arc::new(Informer::<K>::new());
         map.insert(key, informer.clone());
-        let run = informer.clone().run(self.client.clone(), K::collection_path(namespace), options);
-        self.shared.tasks.lock().spawn(run);
+        self.start(K::collection_path(namespace), options, Box::new(Feed { informer: informer.clone(), pages: Vec::new() }));
         informer
+    }
+    fn start(&self, path: String, options: ListOptions, mut sink: Box<dyn Sink>) {
+        let reflector = Reflector { client: self.client.clone(), path, options, accept: (JSON, JSON) };
+        self.shared.tasks.lock().spawn(async move { reflector.run(&mut *sink).await });
     }
 }

@@ -1,10 +1,9 @@
 //! Kubernetes objects as Rust types: k8s-openapi structs, with the paths they are served under.
 
+use crate::json::Json;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 /// Tells namespaced from cluster-scoped at compile time.
 pub trait Scope {
@@ -17,10 +16,8 @@ impl Scope for ClusterResourceScope {
     const NAMESPACED: bool = false;
 }
 
-/// A top-level kind with metadata. Implemented for every k8s-openapi kind that has one.
-pub trait Object:
-    k8s_openapi::Resource + k8s_openapi::Metadata<Ty = ObjectMeta> + DeserializeOwned + Serialize + Clone + Send + Sync + 'static
-{
+/// A top-level kind with metadata. Implemented for every kind that components use ([`crate::json`] lists them).
+pub trait Object: k8s_openapi::Resource + k8s_openapi::Metadata<Ty = ObjectMeta> + Json + Clone + Send + Sync + 'static {
     const NAMESPACED: bool;
 
     /// `/api/v1/namespaces/NS/pods` or `/apis/apps/v1/deployments`; an empty namespace means all of them.
@@ -63,14 +60,7 @@ pub trait Object:
 
 impl<K> Object for K
 where
-    K: k8s_openapi::Resource
-        + k8s_openapi::Metadata<Ty = ObjectMeta>
-        + DeserializeOwned
-        + Serialize
-        + Clone
-        + Send
-        + Sync
-        + 'static,
+    K: k8s_openapi::Resource + k8s_openapi::Metadata<Ty = ObjectMeta> + Json + Clone + Send + Sync + 'static,
     K::Scope: Scope,
 {
     const NAMESPACED: bool = <K::Scope as Scope>::NAMESPACED;

@@ -25,18 +25,3 @@ impl Backoff {
         d.mul_f64(1.0 + rand::rng().random_range(0.0..1.0))
     }
 }
-
-/// Runs `attempt` again while it fails with a conflict, five times at most (client-go's RetryOnConflict).
-pub async fn on_conflict<T, F>(mut attempt: impl FnMut() -> F) -> crate::Result<T>
-where
-    F: Future<Output = crate::Result<T>>,
-{
-    let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
-    for _ in 0..4 {
-        match attempt().await {
-            Err(e) if e.is_conflict() => tokio::time::sleep(backoff.step()).await,
-            done => return done,
-        }
-    }
-    attempt().await
-}

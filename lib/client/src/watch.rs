@@ -1,14 +1,15 @@
 //! One watch request: frames of a streamed answer, decoded as they come.
 
 use crate::api::{JSON, failure, read_all, with_query};
+use crate::json::Json;
 use crate::transport::Body;
 use crate::{Client, Error, ListOptions, Result};
 use bytes::{Buf, Bytes, BytesMut};
+use futures::future::BoxFuture;
 use http::Method;
 use http_body_util::BodyExt;
 use machinery::Status;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -30,10 +31,15 @@ pub enum WatchEvent<K> {
 
 /// An open watch.
 pub struct Watch<K> {
+    frames: Frames,
+    kind: std::marker::PhantomData<fn() -> K>,
+}
+
+/// The lines of an answer.
+pub(crate) struct Frames {
     body: Body,
     buffer: BytesMut,
     action: String,
-    kind: std::marker::PhantomData<fn() -> K>,
 }
 
 #[derive(Deserialize)]
@@ -70,42 +76,40 @@ pub(crate) fn wants_pause(outcome: &Result<usize>, took: Duration) -> bool {
 
 impl Client {
     /// Watches a collection path from `options.resource_version` on.
-    pub async fn watch_path<K: DeserializeOwned>(
-        &self,
-        path: &str,
-        options: &ListOptions,
-        timeout_seconds: u32,
-    ) -> Result<Watch<K>> {
-        self.watch_accepting(JSON, path, options, timeout_seconds).await
+    pub async fn watch_path<K: Json>(&self, path: &str, options: &ListOptions, timeout_seconds: u32) -> Result<Watch<K>> {
+        let frames = self.frames(JSON, path, options, timeout_seconds).await?;
+        Ok(Watch { frames, kind: std::marker::PhantomData })
     }
 
-    pub(crate) async fn watch_accepting<K: DeserializeOwned>(
-        &self,
-        accept: &str,
-        path: &str,
-        options: &ListOptions,
+    pub(crate) fn frames<'a>(
+        &'a self,
+        accept: &'a str,
+        path: &'a str,
+        options: &'a ListOptions,
         timeout_seconds: u32,
-    ) -> Result<Watch<K>> {
-        let query = options.query();
-        let sep = if query.is_empty() { "" } else { "&" };
-        let path = with_query(
-            path.to_owned(),
-            &format!("{query}{sep}watch=true&allowWatchBookmarks=true&timeoutSeconds={timeout_seconds}"),
-        );
-        let response = self.send_accepting(accept, Method::GET, &path, JSON, Bytes::new()).await?;
-        let action = format!("watch {path}");
-        let code = response.status();
-        if !code.is_success() {
-            let body = read_all(response.into_body(), 1 << 20, &action).await?;
-            return Err(failure(code, &body, &action));
-        }
-        Ok(Watch { body: response.into_body(), buffer: BytesMut::new(), action, kind: std::marker::PhantomData })
+    ) -> BoxFuture<'a, Result<Frames>> {
+        Box::pin(async move {
+            let query = options.query();
+            let sep = if query.is_empty() { "" } else { "&" };
+            let path = with_query(
+                path.to_owned(),
+                &format!("{query}{sep}watch=true&allowWatchBookmarks=true&timeoutSeconds={timeout_seconds}"),
+            );
+            let response = self.send_accepting(accept, Method::GET, &path, JSON, Bytes::new()).await?;
+            let action = format!("watch {path}");
+            let code = response.status();
+            if !code.is_success() {
+                let body = read_all(response.into_body(), 1 << 20, &action).await?;
+                return Err(failure(code, &body, &action));
+            }
+            Ok(Frames { body: response.into_body(), buffer: BytesMut::new(), action })
+        })
     }
 }
 
-impl<K: DeserializeOwned> Watch<K> {
-    /// The next event; `None` when the server ended the watch. Cancel safe.
-    pub async fn next(&mut self) -> Option<Result<WatchEvent<K>>> {
+impl Frames {
+    /// The next line; `None` at the end. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<BytesMut>> {
         loop {
             if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
                 let line = self.buffer.split_to(end);
@@ -113,7 +117,7 @@ impl<K: DeserializeOwned> Watch<K> {
                 if line.iter().all(u8::is_ascii_whitespace) {
                     continue;
                 }
-                return Some(self.decode(&line));
+                return Some(Ok(line));
             }
             if self.buffer.len() > MAX_FRAME {
                 return Some(Err(self.malformed("frame too long")));
@@ -129,18 +133,18 @@ impl<K: DeserializeOwned> Watch<K> {
         }
     }
 
-    fn malformed(&self, message: impl std::fmt::Display) -> Error {
+    pub fn malformed(&self, message: impl std::fmt::Display) -> Error {
         Error::Decode { action: self.action.clone(), message: message.to_string() }
     }
 
-    fn decode(&self, line: &[u8]) -> Result<WatchEvent<K>> {
-        let frame: Frame = serde_json::from_slice(line).map_err(|e| self.malformed(e))?;
+    /// What a line says; the object is as it stands in it.
+    pub fn event<'a>(&self, line: &'a [u8]) -> Result<WatchEvent<&'a [u8]>> {
+        let frame: Frame<'a> = serde_json::from_slice(line).map_err(|e| self.malformed(e))?;
         let object = frame.object.get();
-        let typed = || crate::decode::decode::<K>(object.as_bytes()).map_err(|e| self.malformed(e));
         match frame.kind {
-            "ADDED" => Ok(WatchEvent::Added(typed()?)),
-            "MODIFIED" => Ok(WatchEvent::Modified(typed()?)),
-            "DELETED" => Ok(WatchEvent::Deleted(typed()?)),
+            "ADDED" => Ok(WatchEvent::Added(object.as_bytes())),
+            "MODIFIED" => Ok(WatchEvent::Modified(object.as_bytes())),
+            "DELETED" => Ok(WatchEvent::Deleted(object.as_bytes())),
             "BOOKMARK" => {
                 let b: BookmarkObject = serde_json::from_str(object).map_err(|e| self.malformed(e))?;
                 Ok(WatchEvent::Bookmark {
@@ -154,5 +158,27 @@ impl<K: DeserializeOwned> Watch<K> {
             }
             other => Err(self.malformed(format!("unknown event type {other:?}"))),
         }
+    }
+}
+
+impl<K: Json> Watch<K> {
+    /// The next event; `None` when the server ended the watch. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<WatchEvent<K>>> {
+        Some(self.frames.next().await?.and_then(|line| {
+            let event = self.frames.event(&line)?;
+            event.decode().map_err(|e| self.frames.malformed(e))
+        }))
+    }
+}
+
+impl WatchEvent<&[u8]> {
+    /// The event with its object read.
+    pub(crate) fn decode<K: Json>(self) -> serde_json::Result<WatchEvent<K>> {
+        Ok(match self {
+            Self::Added(o) => WatchEvent::Added(K::from_json(o)?),
+            Self::Modified(o) => WatchEvent::Modified(K::from_json(o)?),
+            Self::Deleted(o) => WatchEvent::Deleted(K::from_json(o)?),
+            Self::Bookmark { resource_version, initial_end } => WatchEvent::Bookmark { resource_version, initial_end },
+        })
     }
 }

@@ -18,10 +18,12 @@ pub use resolv_conf::nameservers;
 use answer::Zone;
 use client::{Client, Informers};
 use forward::Forwarder;
+use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Version of the naming schema, as `dns-version` tells it.
 pub const SCHEMA_VERSION: &str = "1.1.0";
@@ -87,14 +89,18 @@ pub fn with_index(config: Config, index: Arc<RwLock<Index>>) -> Result<Server, E
 }
 
 impl Server {
-    /// Answers queries until `shutdown` ends. An address that cannot be bound is tried again, ever more slowly.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    /// Answers queries until `shutdown`. An address that cannot be bound is tried again, ever more slowly.
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(self.run_until(shutdown))
+    }
+
+    async fn run_until(self, shutdown: CancellationToken) {
         let mut tasks = tokio::task::JoinSet::new();
         for address in self.addresses {
             tasks.spawn(serve::udp(address, self.resolver.clone()));
             tasks.spawn(serve::tcp(address, self.resolver.clone()));
         }
-        shutdown.await;
+        shutdown.cancelled().await;
         tasks.shutdown().await;
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 fn service(name: &str, spec: Value) -> Service {
     serde_json::from_value(json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec})).expect("a service")
@@ -66,7 +67,7 @@ async fn server() -> SocketAddr {
     let address = free_port().await;
     let config = Config { addresses: vec![address], domain: "cluster.local".into(), upstreams: Vec::new(), max_forwards: 1 };
     let server = with_index(config, Arc::new(RwLock::new(cluster()))).expect("a server");
-    tokio::spawn(server.run(std::future::pending()));
+    tokio::spawn(server.run(CancellationToken::new()));
     // A listening socket of either kind is what we wait for; both are bound by tasks started together.
     while TcpStream::connect(address).await.is_err() || ask_udp(address, &query("cluster.local", RecordType::SOA)).await.is_none()
     {

@@ -1,10 +1,11 @@
 //! Watches Nodes and keeps the routes as they should be.
 
-use crate::kernel::{Kernel, Reach};
+use crate::kernel::{Kernel, Netlink, Reach};
 use crate::peers::{Peers, peers};
 use crate::{Error, Result};
 use client::k8s_openapi::api::core::v1::{Node, ObjectReference};
 use client::{Client, Clock, EventType, InformerEvent, Informers, Recorder};
+use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -23,7 +24,11 @@ pub struct Config {
 }
 
 /// Keeps the routes until `stop`; they stay after it, and a restart interrupts nothing.
-pub async fn run(config: Config, client: Client, mut kernel: impl Kernel, stop: CancellationToken) {
+pub fn run(config: Config, client: Client, kernel: Netlink, stop: CancellationToken) -> BoxFuture<'static, ()> {
+    Box::pin(run_on(config, client, kernel, stop))
+}
+
+async fn run_on(config: Config, client: Client, mut kernel: impl Kernel, stop: CancellationToken) {
     let informers = Informers::new(client.clone());
     let nodes = informers.of::<Node>();
     let changed = Arc::new(Notify::new());

@@ -47,6 +47,6 @@ pub fn run(flags: &Flags) -> Result<(), String> {
             config.kubelet = KubeletConfiguration::load(path).map_err(|e| e.to_string())?;
         }
         let kubelet = ::kubelet::build(config, client).map_err(|e| e.to_string())?;
-        kubelet.run(async move { stop.cancelled().await }).await.map_err(|e| e.to_string())
+        kubelet.run(stop).await.map_err(|e| e.to_string())
     })
 }

@@ -56,7 +56,7 @@ pub async fn start(
     let mut serving = kubelet.serving();
     let (token, said) = (stop.clone(), tell.clone());
     tokio::spawn(async move {
-        if let Err(e) = kubelet.run(async move { token.cancelled().await }).await {
+        if let Err(e) = kubelet.run(token).await {
             let _ = said.send(format!("kubelet: {e}")).await;
         }
     });
@@ -116,8 +116,7 @@ fn start_dns(settings: &Settings, address: IpAddr, client: &Client, stop: &Cance
     let mut config = dns::Config::new(vec![(address, 53).into()]);
     config.domain.clone_from(&settings.cluster_domain);
     let server = dns::build(config, client.with_user_agent("skiff-dns/v1.36.3")).map_err(|e| format!("cluster DNS: {e}"))?;
-    let token = stop.clone();
-    tokio::spawn(server.run(async move { token.cancelled().await }));
+    tokio::spawn(server.run(stop.clone()));
     Ok(())
 }
 

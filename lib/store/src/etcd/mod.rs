@@ -12,6 +12,7 @@ mod pb {
 use crate::{Error, KEY_LIMIT, KeyValue, Range, RangeResult, Result, Revision, Store, VALUE_LIMIT, Watch};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use lease::Leases;
 use pb::kv_client::KvClient;
 use pb::maintenance_client::MaintenanceClient;
@@ -57,7 +58,11 @@ fn unavailable(message: String) -> Error {
 
 impl Etcd {
     /// Connects, and asks etcd for its version.
-    pub async fn connect(options: &Options) -> Result<Self> {
+    pub fn connect(options: &Options) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(Self::open(options))
+    }
+
+    async fn open(options: &Options) -> Result<Self> {
         let tls = tls(options)?;
         let endpoints = options.servers.iter().map(|server| endpoint(server, &tls)).collect::<Result<Vec<_>>>()?;
         let channel = match endpoints.as_slice() {
