@@ -33,6 +33,9 @@ pub struct Config {
     pub kubelet_client_certificate: Option<PathBuf>,
     pub kubelet_client_key: Option<PathBuf>,
     pub kubelet_certificate_authority: Option<PathBuf>,
+    /// `--proxy-client-cert-file`, `--proxy-client-key-file`; from `cert_dir` where unset.
+    pub proxy_client_cert_file: Option<PathBuf>,
+    pub proxy_client_key_file: Option<PathBuf>,
     /// `--requestheader-client-ca-file`; `front-proxy-ca.crt` in `cert_dir` where unset.
     pub requestheader_client_ca_file: Option<PathBuf>,
     /// `--requestheader-allowed-names`; empty: any that the authority signed.
@@ -76,6 +79,8 @@ impl Default for Config {
             kubelet_client_certificate: None,
             kubelet_client_key: None,
             kubelet_certificate_authority: None,
+            proxy_client_cert_file: None,
+            proxy_client_key_file: None,
             requestheader_client_ca_file: None,
             requestheader_allowed_names: vec!["front-proxy-client".into()],
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".into(),

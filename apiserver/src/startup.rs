@@ -176,7 +176,8 @@ fn admission(config: &Config, webhooks: webhooks::Shared) -> Chain {
 
 /// What the server shows to those whose groups it aggregates.
 fn front_proxy(config: &Config) -> Result<Option<Arc<Pair>>, Error> {
-    let (cert, key) = (config.cert_dir.join("front-proxy-client.crt"), config.cert_dir.join("front-proxy-client.key"));
+    let cert = config.file(&config.proxy_client_cert_file, "front-proxy-client.crt");
+    let key = config.file(&config.proxy_client_key_file, "front-proxy-client.key");
     if !cert.exists() {
         return Ok(None);
     }

@@ -78,15 +78,36 @@ impl Lab {
         must(&["ip", "-n", &out, "link", "add", "v1", "type", "bridge"]);
         must(&["ip", "-n", &out, "addr", "add", &format!("{OUTSIDE_IP}/24"), "dev", "v1"]);
         must(&["ip", "-n", &out, "link", "set", "v1", "up"]);
-        let machine = Machine::new(&name, "n1", NODE_IP, &dir, name.clone());
+        let machine = Machine::new(&name, "n1", ("v1", NODE_IP), &dir, name.clone());
         Self { name, machine, kubectl: kubectl(), _wire: Wire { netns: out, dir } }
     }
 
     /// Machine number `n` on the same wire; the lab itself is number 1.
     pub fn another_machine(&self, n: u8) -> Machine {
+        self.plug(n, "v1", &format!("172.31.77.{}", 9 + n))
+    }
+
+    /// Machine number `n` on a second wire.
+    pub fn machine_beyond_a_router(&self, n: u8) -> Machine {
+        self.second_wire();
+        let machine = self.plug(n, "v2", &format!("172.31.78.{}", 9 + n));
+        machine.sh("ip route add 172.31.77.0/24 via 172.31.78.1").ok();
+        machine
+    }
+
+    fn plug(&self, n: u8, wire: &str, ip: &str) -> Machine {
         let node = format!("n{n}");
-        let (ip, cgroup) = (format!("172.31.77.{}", 9 + n), format!("{}-{node}", self.name));
-        Machine::new(&self.name, &node, &ip, &self.dir.join(&node), cgroup)
+        Machine::new(&self.name, &node, (wire, ip), &self.dir.join(&node), format!("{}-{node}", self.name))
+    }
+
+    /// Lays a second wire, 172.31.78.0/24; the outside is the router between the two, and knows of no pods.
+    fn second_wire(&self) {
+        let out = format!("{}-out", self.name);
+        must(&["ip", "-n", &out, "link", "add", "v2", "type", "bridge"]);
+        must(&["ip", "-n", &out, "addr", "add", "172.31.78.1/24", "dev", "v2"]);
+        must(&["ip", "-n", &out, "link", "set", "v2", "up"]);
+        must(&["ip", "netns", "exec", &out, "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+        must(&["ip", "-n", &format!("{}-n1", self.name), "route", "add", "172.31.78.0/24", "via", OUTSIDE_IP]);
     }
 
     /// The release binary under test.

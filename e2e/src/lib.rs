@@ -2,6 +2,7 @@
 //! the distribution's packages, and stock kubectl.
 
 pub mod command;
+pub mod components;
 pub mod image;
 pub mod lab;
 pub mod machine;

@@ -21,13 +21,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Plugs a machine into the wire of `lab`.
-    pub(crate) fn new(lab: &str, name: &str, ip: &str, dir: &Path, cgroup: String) -> Self {
+    /// Plugs a machine into one of the wires of `lab`, with an address there.
+    pub(crate) fn new(lab: &str, name: &str, (wire, ip): (&str, &str), dir: &Path, cgroup: String) -> Self {
         let (out, ns, port) = (format!("{lab}-out"), format!("{lab}-{name}"), format!("p-{name}"));
         must(&["ip", "netns", "add", &ns]);
         must(&["ip", "-n", &ns, "link", "set", "lo", "up"]);
         must(&["ip", "-n", &out, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &ns]);
-        must(&["ip", "-n", &out, "link", "set", &port, "master", "v1", "up"]);
+        must(&["ip", "-n", &out, "link", "set", &port, "master", wire, "up"]);
         must(&["ip", "-n", &ns, "addr", "add", &format!("{ip}/24"), "dev", "eth0"]);
         must(&["ip", "-n", &ns, "link", "set", "eth0", "up"]);
         std::fs::create_dir_all(dir).expect("the lab's directory is writable");

@@ -9,8 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The address inside the lab.
+/// Addresses inside the lab: of what anybody may have, and of what a login is needed for.
 const ADDRESS: &str = "127.0.0.1:5000";
+const PRIVATE: &str = "127.0.0.1:5001";
 
 #[derive(Default)]
 struct Content {
@@ -69,7 +70,10 @@ impl Content {
     }
 }
 
-fn serve(content: &Content, mut stream: TcpStream) -> std::io::Result<()> {
+/// A user's name and password.
+pub type Login = (&'static str, &'static str);
+
+fn serve(content: &Content, login: Option<Login>, mut stream: TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         let mut request = String::new();
@@ -77,8 +81,26 @@ fn serve(content: &Content, mut stream: TcpStream) -> std::io::Result<()> {
             return Ok(());
         }
         let mut header = String::new();
+        let mut authorization = String::new();
         while reader.read_line(&mut header)? > 2 {
+            if let Some((name, value)) = header.split_once(':')
+                && name.eq_ignore_ascii_case("authorization")
+            {
+                authorization = value.trim().to_owned();
+            }
             header.clear();
+        }
+        let wanted = login.map(|(user, password)| format!("Basic {}", base64(format!("{user}:{password}").as_bytes())));
+        if wanted.is_some_and(|w| w != authorization) {
+            let body = "{\"errors\":[{\"code\":\"UNAUTHORIZED\",\"message\":\"authentication required\"}]}";
+            let asks = "WWW-Authenticate: Basic realm=\"private\"";
+            let length = body.len();
+            let body = if request.starts_with("HEAD") { "" } else { body };
+            write!(
+                stream,
+                "HTTP/1.1 401 Unauthorized\r\n{asks}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            )?;
+            continue;
         }
         let mut words = request.split(' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -95,8 +117,29 @@ fn serve(content: &Content, mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
+/// As `Authorization` has it.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letter = |bits: u32, n: u32| char::from(LETTERS[(bits >> (18 - 6 * n)) as usize & 63]);
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().enumerate().fold(0, |b, (i, byte)| b | u32::from(*byte) << (16 - 8 * i));
+        text.extend((0..4).map(|n| if n as usize <= chunk.len() { letter(bits, n) } else { '=' }));
+    }
+    text
+}
+
 /// Starts the registry on the lab's machine and tells the lab's containerd to look for these hosts' images there.
 pub fn start(lab: &Lab, hosts: &[&str], archives: &[&Path]) {
+    run(lab, ADDRESS, hosts, None, archives);
+}
+
+/// A registry that asks for a login.
+pub fn start_private(lab: &Lab, host: &str, login: Login, archives: &[&Path]) {
+    run(lab, PRIVATE, &[host], Some(login), archives);
+}
+
+fn run(lab: &Lab, address: &'static str, hosts: &[&str], login: Option<Login>, archives: &[&Path]) {
     let mut content = Content::default();
     for a in archives {
         content.add(a);
@@ -105,7 +148,7 @@ pub fn start(lab: &Lab, hosts: &[&str], archives: &[&Path]) {
         let dir = lab.data().join("certs.d").join(host);
         std::fs::create_dir_all(&dir).expect("a directory for the registry's hosts file");
         let hosts =
-            format!("server = \"http://{ADDRESS}\"\n[host.\"http://{ADDRESS}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
+            format!("server = \"http://{address}\"\n[host.\"http://{address}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
         std::fs::write(dir.join("hosts.toml"), hosts).expect("the registry's hosts file");
     }
     let netns = std::fs::File::open(lab.netns()).expect("the lab has a network namespace");
@@ -113,12 +156,12 @@ pub fn start(lab: &Lab, hosts: &[&str], archives: &[&Path]) {
     std::thread::spawn(move || {
         // The thread lives in the lab from here on; a socket belongs to the namespace it was made in.
         nix::sched::setns(&netns, nix::sched::CloneFlags::CLONE_NEWNET).expect("the thread enters the lab");
-        let listener = TcpListener::bind(ADDRESS).expect("the registry's port is free");
+        let listener = TcpListener::bind(address).expect("the registry's port is free");
         let content = Arc::new(content);
         let _ = ready.send(());
         for stream in listener.incoming().flatten() {
             let content = content.clone();
-            std::thread::spawn(move || serve(&content, stream));
+            std::thread::spawn(move || serve(&content, login, stream));
         }
     });
     wait.recv().expect("the registry listens");

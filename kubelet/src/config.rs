@@ -84,7 +84,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::try_from_secs_f64(total).ok()).flatten()
 }
 
-/// The parts of `KubeletConfiguration` that are acted on. Unknown fields are ignored, as a newer upstream's would be.
+/// The parts of `KubeletConfiguration` that are acted on.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubeletConfiguration {
@@ -98,6 +98,11 @@ pub struct KubeletConfiguration {
     /// The serving certificate is asked for by CertificateSigningRequest, and renewed.
     #[serde(rename = "serverTLSBootstrap")]
     pub server_tls_bootstrap: bool,
+    /// The client certificate is renewed (by whoever runs the agent: it makes the client).
+    pub rotate_certificates: bool,
+    pub healthz_bind_address: String,
+    /// 0: no port of health.
+    pub healthz_port: u16,
     pub authentication: Authentication,
     pub authorization: Authorization,
     #[serde(deserialize_with = "duration")]
@@ -159,6 +164,9 @@ impl Default for KubeletConfiguration {
             tls_cert_file: String::new(),
             tls_private_key_file: String::new(),
             server_tls_bootstrap: false,
+            rotate_certificates: false,
+            healthz_bind_address: "127.0.0.1".into(),
+            healthz_port: 10248,
             authentication: Authentication::default(),
             authorization: Authorization::default(),
             node_status_report_frequency: Duration::from_secs(300),
@@ -245,25 +253,7 @@ impl Default for Authorization {
 impl KubeletConfiguration {
     /// Reads a configuration file, YAML or JSON.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: name.clone(), source })?;
-        Self::parse(&text).map_err(|message| ConfigError::Parse { path: name, message })
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Kind {
-            api_version: String,
-            kind: String,
-        }
-        let k: Kind = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
-        if k.api_version != "kubelet.config.k8s.io/v1beta1" || k.kind != "KubeletConfiguration" {
-            return Err(format!("{}, {} is not kubelet.config.k8s.io/v1beta1, KubeletConfiguration", k.api_version, k.kind));
-        }
-        let c: Self = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
-        c.check().map_err(|e| e.to_string())?;
-        Ok(c)
+        crate::config_file::load(path)
     }
 
     /// Refuses what is not built.
@@ -281,9 +271,6 @@ impl KubeletConfiguration {
                 "imageGCLowThresholdPercent {low} must be less than imageGCHighThresholdPercent {high}, which is at most 100"
             ));
         }
-        if !self.static_pod_path.is_empty() {
-            return refuse("staticPodPath is not supported yet: create the pods through the API".into());
-        }
         match self.authorization.mode.as_str() {
             "Webhook" | "AlwaysAllow" => Ok(()),
             other => refuse(format!("authorization mode {other:?} is neither Webhook nor AlwaysAllow")),
@@ -294,23 +281,6 @@ impl KubeletConfiguration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn file() {
-        let c = KubeletConfiguration::parse(
-            "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nclusterDNS: [10.96.0.10]\ncgroupRoot: /x\n\
-             authentication: {x509: {clientCAFile: /ca}, anonymous: {enabled: false}}\nsyncFrequency: 1m30s\nfailCgroupV1: false\n",
-        )
-        .expect("parses");
-        assert_eq!((c.cluster_dns[0].as_str(), c.cgroup_root.as_str(), c.port), ("10.96.0.10", "/x", 10250));
-        assert_eq!(c.authentication.x509.client_ca_file, "/ca");
-        assert!(c.authentication.webhook.enabled);
-        assert_eq!(c.sync_frequency, Duration::from_secs(90));
-        let gc = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nimageGCLowThresholdPercent: 90\n";
-        assert!(KubeletConfiguration::parse(gc).unwrap_err().contains("must be less than"));
-        let systemd = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\ncgroupDriver: systemd\n";
-        assert!(KubeletConfiguration::parse(systemd).unwrap_err().contains("not supported"));
-    }
 
     #[test]
     fn durations() {

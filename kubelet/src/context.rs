@@ -33,6 +33,8 @@ pub struct Context {
     /// What each pod was given of the node.
     pub allocations: Allocations,
     pub pods: PodTable,
+    /// Pods of the node's own manifests, and what the API shows of them.
+    pub static_pods: crate::static_pods::StaticPods,
 }
 
 /// The node's pods as their workers may know each other.

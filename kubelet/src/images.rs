@@ -50,11 +50,16 @@ pub fn with_default_tag(image: &str) -> Result<String, String> {
     };
     let mut parts: Vec<&str> = path.split('/').collect();
     let is_host = |p: &str| p.contains(['.', ':']) || p == "localhost" || p.chars().any(|c| c.is_ascii_uppercase());
+    let of_hub = parts.len() < 2 || !is_host(parts[0]) || ["docker.io", "index.docker.io"].contains(&parts[0]);
     if parts.len() > 1 && is_host(parts[0]) {
         parts.remove(0);
     }
-    if parts.iter().any(|p| p.chars().any(|c| c.is_ascii_uppercase())) {
-        return invalid("invalid reference format: repository name must be lowercase");
+    if of_hub && parts.len() == 1 {
+        parts.insert(0, "library");
+    }
+    let remote = parts.join("/");
+    if remote.chars().any(|c| c.is_ascii_uppercase()) {
+        return invalid(&format!("invalid reference format: repository name ({remote}) must be lowercase"));
     }
     let component = |p: &str| {
         let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -174,14 +179,8 @@ async fn pull(
     let began = tokio::time::Instant::now();
     let credentials = crate::credentials::lookup(ctx, pod, image).await;
     let pulled = async {
-        let mut result = ctx.runtime.pull_image(image, credentials.first().cloned(), sandbox).await;
-        for auth in credentials.iter().skip(1) {
-            if result.is_ok() {
-                break;
-            }
-            result = ctx.runtime.pull_image(image, Some(auth.clone()), sandbox).await;
-        }
-        ctx.runtime.image_status(&result?).await
+        let image = with_any(ctx, image, &credentials, sandbox).await?;
+        ctx.runtime.image_status(&image).await.map_err(|e| e.to_string())
     }
     .await;
     match pulled {
@@ -198,23 +197,58 @@ async fn pull(
         }
         outcome => {
             let message = match outcome {
-                Err(e) => e.to_string(),
+                Err(e) => e,
                 _ => format!("image {image:?} is gone after its pull"),
             };
             ctx.event(about, EventType::Warning, "Failed", format!("Failed to pull image {name:?}: {message}"));
             let now = ctx.clock.now();
             images.backoff.lock().next(&key, now, now);
-            let (reason, message) = match message.strip_prefix("RegistryUnavailable") {
-                Some(rest) => {
-                    ("RegistryUnavailable", format!("image pull failed for {image} because the registry is unavailable{rest}"))
-                }
-                None => ("ErrImagePull", message),
-            };
+            let (reason, message) = failure(name, message);
             images.last_error.lock().insert(key.clone(), format!("{reason}: {message}"));
             let retry = images.backoff.lock().remaining_since_update(&key, now);
             Err(ImageError { reason, message, retry })
         }
     }
+}
+
+/// Pulls with one credential after the other until one is good; all errors together if none is.
+async fn with_any(
+    ctx: &Context,
+    image: &str,
+    credentials: &[api::AuthConfig],
+    sandbox: &api::PodSandboxConfig,
+) -> Result<String, String> {
+    // What has no code of its own is told without one.
+    let words = |e: crate::runtime::RuntimeError| if e.code == cri::Code::Unknown { e.message } else { e.to_string() };
+    if credentials.is_empty() {
+        return ctx.runtime.pull_image(image, None, sandbox).await.map_err(words);
+    }
+    let mut errors: Vec<String> = Vec::new();
+    for auth in credentials {
+        match ctx.runtime.pull_image(image, Some(auth.clone()), sandbox).await {
+            Ok(pulled) => return Ok(pulled),
+            Err(e) => errors.push(words(e)),
+        }
+    }
+    // As apimachinery's aggregate prints: what is the same is said once.
+    let mut seen = std::collections::HashSet::new();
+    errors.retain(|e| seen.insert(e.clone()));
+    Err(match errors.as_slice() {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    })
+}
+
+/// Reason and message of a failed pull; runtimes name two reasons at the front of their messages.
+fn failure(image: &str, message: String) -> (&'static str, String) {
+    for (reason, what) in
+        [("RegistryUnavailable", "the registry is unavailable"), ("SignatureValidationFailed", "the signature validation failed")]
+    {
+        if let Some(rest) = message.strip_prefix(reason) {
+            return (reason, format!("image pull failed for {image} because {what}{rest}"));
+        }
+    }
+    ("ErrImagePull", message)
 }
 
 /// Milliseconds as Go prints a duration: `1.234s`, `56ms`, `2m3.4s`.

@@ -1,6 +1,6 @@
-//! The agent put together: from configuration and client to a running kubelet; pods of this node to their workers.
+//! The agent put together: from configuration and client to a running kubelet.
 
-use crate::admission::{self, Place, Rejection};
+use crate::admission;
 use crate::cgroups::Cgroups;
 use crate::config::{Config, ConfigError};
 use crate::context::{Context, PodTable};
@@ -8,9 +8,9 @@ use crate::images::Images;
 use crate::node::machine::Machine;
 use crate::objects::ObjectCache;
 use crate::pod::spec;
-use crate::pod::worker::{self, Handle};
+use crate::pod::worker::Handle;
 use crate::runtime::{CriRuntime, POD_UID_LABEL, Runtime};
-use client::{Client, Clock, EventType, Informer, InformerEvent, Informers, ListOptions, Object, Recorder};
+use client::{Client, Clock, EventType, InformerEvent, Informers, ListOptions, Object, Recorder};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -54,6 +54,12 @@ impl Pods {
     pub fn find(&self, namespace: &str, name: &str) -> Option<Handle> {
         let all = self.0.lock();
         all.values().find(|h| h.pod().namespace() == namespace && h.pod().name() == name).cloned()
+    }
+    pub fn insert(&self, uid: String, handle: Handle) {
+        self.0.lock().insert(uid, handle);
+    }
+    pub fn remove(&self, uid: &str) {
+        self.0.lock().remove(uid);
     }
     fn wake(&self, uid: &str) {
         if let Some(h) = self.get(uid) {
@@ -117,6 +123,9 @@ impl Kubelet {
             serving.send_replace(true);
         }
         tasks.spawn(server.run());
+        if let Some(listener) = crate::server::healthz::bind(&ctx).await? {
+            tasks.spawn(crate::server::healthz::run(listener));
+        }
         let node_changed = Arc::new(Notify::new());
         tasks.spawn(crate::node::register::run(ctx.clone(), node_changed.clone()));
         tasks.spawn(crate::node::lease::run(ctx.clone()));
@@ -125,7 +134,7 @@ impl Kubelet {
         tasks.spawn(pod_cidr(ctx.clone()));
         let own = format!("spec.nodeName={}", ctx.config.node_name);
         let api_pods = informers.with::<Pod>("", ListOptions { field_selector: own, ..Default::default() });
-        tasks.spawn(dispatch(ctx.clone(), pods.clone(), api_pods));
+        tasks.spawn(crate::dispatch::run(ctx.clone(), pods.clone(), api_pods));
         shutdown.cancelled().await;
         tasks.shutdown().await;
         Ok(())
@@ -160,6 +169,7 @@ impl Kubelet {
             config_maps: ObjectCache::new(client.clone(), wake.clone()),
             secrets: ObjectCache::new(client.clone(), wake.clone()),
             allocations: Default::default(),
+            static_pods: Default::default(),
             pods: PodTable {
                 active: {
                     let pods = pods.clone();
@@ -175,92 +185,6 @@ impl Kubelet {
             client,
             config,
         }))
-    }
-}
-
-/// What the pod informer said.
-enum Change {
-    Set(Arc<Pod>),
-    Gone(Arc<Pod>),
-}
-
-/// Hands pods to their workers. Whatever the runtime or the disk has of pods that the API does not know is removed first.
-async fn dispatch(ctx: Arc<Context>, pods: Pods, informer: Arc<Informer<Pod>>) {
-    let (tx, mut rx) = mpsc::unbounded_channel();
-    informer.add_handler(move |event| {
-        let change = match event {
-            InformerEvent::Added(p) | InformerEvent::Updated { new: p, .. } => Change::Set(p.clone()),
-            InformerEvent::Deleted(p) => Change::Gone(p.clone()),
-        };
-        let _ = tx.send(change);
-    });
-    tokio::join!(informer.synced(), ctx.services.synced());
-    let mut present = informer.list();
-    let known: HashSet<String> = present.iter().map(|p| p.uid().to_owned()).collect();
-    crate::orphans::remove(&ctx, &known).await;
-    // What runs here already keeps its place before anything new is looked at; the rest is taken oldest first.
-    present.sort_by_key(|p| (!was_admitted(p), p.metadata.creation_timestamp.as_ref().map(|t| t.0)));
-    for pod in present.into_iter().filter(|p| !spec::is_mirror(p)) {
-        set(&ctx, &pods, pod).await;
-    }
-    while let Some(change) = rx.recv().await {
-        match change {
-            Change::Set(pod) if !spec::is_mirror(&pod) => set(&ctx, &pods, pod).await,
-            Change::Gone(pod) => {
-                if let Some(h) = pods.get(pod.uid()) {
-                    h.update(pod);
-                    h.gone();
-                }
-            }
-            Change::Set(_) => {}
-        }
-    }
-}
-
-async fn set(ctx: &Arc<Context>, pods: &Pods, pod: Arc<Pod>) {
-    let uid = pod.uid().to_owned();
-    if let Some(h) = pods.get(&uid) {
-        h.update(pod);
-        return;
-    }
-    let rejection = admit(ctx, pods, &pod).await.err();
-    if rejection.is_none() {
-        ctx.allocations.admit(&pod);
-    }
-    let all = pods.clone();
-    let handle = worker::spawn(ctx.clone(), pod, rejection, {
-        let uid = uid.clone();
-        move || {
-            all.0.lock().remove(&uid);
-        }
-    });
-    pods.0.lock().insert(uid, handle);
-}
-
-/// Whether an earlier run of the agent took the pod. Unlike upstream, which asks again after a restart, it then stays: a restart of
-/// the agent ends no container.
-fn was_admitted(pod: &Pod) -> bool {
-    spec::status(pod).start_time.is_some()
-}
-
-async fn admit(ctx: &Context, pods: &Pods, pod: &Pod) -> Result<(), Rejection> {
-    let over = matches!(spec::status(pod).phase.as_deref(), Some("Failed" | "Succeeded"));
-    if over || was_admitted(pod) || pod.metadata.deletion_timestamp.is_some() {
-        return Ok(());
-    }
-    crate::eviction::admit(ctx, pod)?;
-    let others: Vec<Arc<Pod>> = pods.all().iter().filter(|h| h.is_active()).map(|h| ctx.allocations.of(&h.pod())).collect();
-    let allocatable = ctx.machine.allocatable();
-    let name = &ctx.config.node_name;
-    let node = ctx.node.get("", name).unwrap_or_else(|| Arc::new(crate::node::register::unregistered(ctx)));
-    let check = |node: &Node| admission::admit(pod, &Place { node, allocatable: &allocatable, others: &others }, &ctx.sysctls);
-    match check(&node) {
-        // The node's labels may be newer than what the watch told so far.
-        Err(r) if r.is_affinity() => match ctx.client.get::<Node>("", name).await {
-            Ok(fresh) => check(&fresh),
-            Err(_) => Err(r),
-        },
-        verdict => verdict,
     }
 }
 

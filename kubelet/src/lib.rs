@@ -7,8 +7,10 @@ mod admission;
 pub mod certificates;
 mod cgroups;
 pub mod config;
+mod config_file;
 mod context;
 mod credentials;
+mod dispatch;
 mod eviction;
 mod image_gc;
 mod images;
@@ -21,6 +23,7 @@ mod pod;
 mod probes;
 pub mod runtime;
 mod server;
+mod static_pods;
 #[cfg(test)]
 mod testing;
 mod volumes;

@@ -166,6 +166,7 @@ pub fn context(runtime: Arc<FakeRuntime>) -> Arc<Context> {
         images: Images::new(false),
         sysctls: Allowed::new("6.0", &[]).expect("sysctls"),
         allocations: Default::default(),
+        static_pods: Default::default(),
         pods: PodTable { active: Box::new(Vec::new), wake },
         client,
     })

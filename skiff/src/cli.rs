@@ -55,15 +55,20 @@ enum Command {
     /// Run the node agent of a machine that joined a cluster in the foreground (what `join` starts).
     Agent(Agent),
     /// Run upstream's component of this name alone, under its flags.
+    #[command(args_override_self = true)]
     KubeApiserver(Box<kube_apiserver::Flags>),
     /// Run upstream's component of this name alone, under its flags.
-    KubeControllerManager(kube_controller_manager::Flags),
+    #[command(args_override_self = true)]
+    KubeControllerManager(Box<kube_controller_manager::Flags>),
     /// Run upstream's component of this name alone, under its flags.
+    #[command(args_override_self = true)]
     KubeScheduler(kube_scheduler::Flags),
     /// Run upstream's component of this name alone, under its flags.
+    #[command(args_override_self = true)]
     KubeProxy(kube_proxy::Flags),
     /// Run upstream's component of this name alone, under its flags.
-    Kubelet(kubelet::Flags),
+    #[command(args_override_self = true)]
+    Kubelet(Box<kubelet::Flags>),
 }
 
 /// What `up` and `server` may be told; `up` remembers it.
@@ -260,7 +265,12 @@ pub fn run() -> Result<ExitCode, String> {
         return Ok(code);
     }
     let ok = |()| ExitCode::SUCCESS;
-    match Cli::parse_from(multicall::arguments()).command {
+    let arguments = multicall::arguments()?;
+    if multicall::asks_for_version(&arguments) {
+        println!("Kubernetes {}", multicall::VERSION);
+        return Ok(ExitCode::SUCCESS);
+    }
+    match Cli::parse_from(arguments).command {
         Command::Up(a) => commands::up::run(&a).map(ok),
         Command::Down(a) => commands::down::run(&a).map(ok),
         Command::Status(a) => commands::status::run(&a),

@@ -1,8 +1,10 @@
 //! Pods of different nodes see each other as they are; Services, DNS and node ports work on every node.
 
 use crate::{Test, Two};
+use e2e::command::eventually;
 use e2e::lab::NODE_IP;
-use e2e::{Namespace, run};
+use e2e::namespace::PATIENCE;
+use e2e::{Lab, Namespace, image, run};
 use std::process::Command;
 
 pub const TESTS: &[Test] = e2e::tests![
@@ -10,6 +12,7 @@ pub const TESTS: &[Test] = e2e::tests![
     services_names_and_node_ports_work_on_both,
     logs_exec_and_forwarding_reach_the_second_node,
     volumes_on_the_second_node,
+    pods_of_nodes_beyond_a_router_reach_each_other,
 ];
 
 /// A pod on each node that tells its clients their address, and a Service in front of the one on the first.
@@ -18,6 +21,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: www}
 data:
+  many: "#!/bin/sh\necho 'Content-type: text/plain'\necho\ndd if=/dev/zero bs=1000 count=300 2>/dev/null\n"
   who: "#!/bin/sh\necho 'Content-type: text/plain'\necho\necho $REMOTE_ADDR\n"
 ---
 apiVersion: v1
@@ -44,8 +48,8 @@ metadata: {name: a}
 spec: {type: NodePort, selector: {app: a}, ports: [{port: 80, targetPort: 7000}]}
 "##;
 
-fn pods<'a>(two: &'a Two, name: &str) -> Namespace<'a> {
-    let ns = Namespace::new(&two.lab, name);
+fn pods<'a>(lab: &'a Lab, name: &str) -> Namespace<'a> {
+    let ns = Namespace::new(lab, name);
     ns.apply(PODS);
     for pod in ["pod/a", "pod/b"] {
         ns.wait("condition=Ready", pod);
@@ -76,7 +80,7 @@ fn curl(ns: &Namespace<'_>, command: impl Fn() -> Command, host: &str, port: &st
 }
 
 fn pods_reach_each_other_untranslated(two: &Two) {
-    let ns = pods(two, "untranslated");
+    let ns = pods(&two.lab, "untranslated");
     let (a, b) = (ns.get("pod a", "{.status.podIP}"), ns.get("pod b", "{.status.podIP}"));
     let range = |node: &str| ns.get(&format!("node {node}"), "{.spec.podCIDR}");
     for (pod, node) in [(&a, "n1"), (&b, "n2")] {
@@ -92,7 +96,7 @@ fn pods_reach_each_other_untranslated(two: &Two) {
 }
 
 fn services_names_and_node_ports_work_on_both(two: &Two) {
-    let ns = pods(two, "names");
+    let ns = pods(&two.lab, "names");
     let (ip, b) = (ns.get("service a", "{.spec.clusterIP}"), ns.get("pod b", "{.status.podIP}"));
     assert_eq!(asked(&ns, "b", &ip, "80"), b, "a Service keeps the client's address");
     assert_eq!(asked(&ns, "b", "a.names.svc.cluster.local", "80"), b, "by name");
@@ -105,7 +109,7 @@ fn services_names_and_node_ports_work_on_both(two: &Two) {
 }
 
 fn logs_exec_and_forwarding_reach_the_second_node(two: &Two) {
-    let ns = pods(two, "through");
+    let ns = pods(&two.lab, "through");
     assert_eq!(ns.kubectl(&["logs", "b"]).ok(), "hello from b\n");
     assert_eq!(ns.kubectl(&["exec", "b", "--", "hostname"]).ok(), "b\n");
     // The API server verifies the node's certificate, which the cluster signed on request.
@@ -146,6 +150,46 @@ spec:
     ns.kubectl(&["delete", "pod/writer", "pvc/data", "--wait"]).ok();
     ns.eventually("the directory is gone", || {
         let left = two.second.sh(&format!("ls -A {}", root.display())).ok();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+}
+
+/// The tunnel: in a lab of its own, whose second machine is on another wire.
+fn pods_of_nodes_beyond_a_router_reach_each_other(_: &Two) {
+    let lab = Lab::new("far");
+    lab.up().ok();
+    let second = lab.machine_beyond_a_router(2);
+    second.join(&lab.skiff(&["token", "create"]).ok()).ok();
+    let busybox = image::busybox();
+    lab.load(&busybox);
+    second.load(&busybox);
+    {
+        let ns = pods(&lab, "far");
+        let (a, b) = (ns.get("pod a", "{.status.podIP}"), ns.get("pod b", "{.status.podIP}"));
+        assert_eq!(asked(&ns, "b", &a, "7000"), b, "a sees b's address");
+        assert_eq!(asked(&ns, "a", &b, "7000"), a, "b sees a's address");
+        let ip = ns.get("service a", "{.spec.clusterIP}");
+        assert_eq!(asked(&ns, "b", &ip, "80"), b, "a Service keeps the client's address");
+        assert_eq!(asked(&ns, "b", "a.far.svc.cluster.local", "80"), b, "by name");
+        // Machines reach the pods of each other, and node ports work everywhere.
+        curl(&ns, || lab.command("curl"), &b, "7000");
+        curl(&ns, || second.command("curl"), &a, "7000");
+        let port = ns.get("service a", "{.spec.ports[0].nodePort}");
+        for node in [NODE_IP, second.ip.as_str()] {
+            curl(&ns, || lab.outside("curl"), node, &port);
+        }
+        // What is bigger than a packet comes through whole.
+        let count = format!("wget -qO- http://{a}:7000/cgi-bin/many | wc -c");
+        assert_eq!(ns.kubectl(&["exec", "b", "--", "sh", "-c", &count]).ok().trim(), "300000");
+        assert_eq!(ns.kubectl(&["exec", "b", "--", "hostname"]).ok(), "b\n");
+    }
+    let link = "ip -o link show type vxlan";
+    assert!(second.sh(link).ok().contains("skiff-vxlan"));
+    second.skiff(&["down", "--purge"]).ok();
+    assert_eq!(second.sh(link).ok(), "", "the tunnel goes with the node");
+    lab.kubectl(&["delete", "node", "n2"]).ok();
+    eventually("the tunnel is closed where nobody is beyond a router", PATIENCE, || {
+        let left = lab.sh(link).ok();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
 }

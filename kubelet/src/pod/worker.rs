@@ -77,6 +77,10 @@ impl Handle {
         });
         self.wake.notify_one();
     }
+    /// Whether its object or manifest is known to be gone.
+    pub fn is_gone(&self) -> bool {
+        self.wish.borrow().gone
+    }
     /// Ends the pod because the node is short of something.
     pub fn evict_for_pressure(&self, message: &str) {
         self.wish.send_modify(|w| w.disruption |= w.evict.is_none());

@@ -2,7 +2,9 @@
 //! (upstream pkg/kubelet/status).
 
 use super::conditions::OWNED;
+use super::spec;
 use crate::context::Context;
+use crate::static_pods::Name;
 use client::{Object, Patch};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{Map, Value, json};
@@ -35,8 +37,12 @@ impl Writer {
         let (wanted, rx) = watch::channel(Wanted::default());
         let (tx, written) = watch::channel(0);
         let base = pod.status.clone().unwrap_or_default();
-        let id = (pod.namespace().to_owned(), pod.name().to_owned(), pod.uid().to_owned());
-        let task = tokio::spawn(write(ctx, id, base, rx, tx)).abort_handle();
+        let of = Target {
+            name: crate::static_pods::name_of(pod),
+            uid: pod.uid().to_owned(),
+            manifest: spec::is_static(pod).then(|| pod.uid().to_owned()),
+        };
+        let task = tokio::spawn(write(ctx, of, base, rx, tx)).abort_handle();
         Self { wanted, written, task }
     }
 
@@ -54,9 +60,34 @@ impl Writer {
     }
 }
 
+/// The object whose status is written.
+struct Target {
+    name: Name,
+    uid: String,
+    /// The hash of a static pod's manifest: its status is its mirror's, which may come, go and come again.
+    manifest: Option<String>,
+}
+
+impl Target {
+    /// Looks for the mirror of a static pod; false while there is none. `base` is what the API has of its status.
+    fn find(&mut self, ctx: &Context, base: &mut PodStatus) -> bool {
+        let Some(hash) = &self.manifest else { return true };
+        let Some(mirror) = ctx.static_pods.mirror_of(&self.name) else { return false };
+        let shown = mirror.metadata.annotations.as_ref().and_then(|a| a.get(spec::CONFIG_MIRROR));
+        if shown != Some(hash) || mirror.metadata.deletion_timestamp.is_some() {
+            return false;
+        }
+        if self.uid != mirror.uid() {
+            self.uid = mirror.uid().to_owned();
+            *base = mirror.status.clone().unwrap_or_default();
+        }
+        true
+    }
+}
+
 async fn write(
     ctx: Arc<Context>,
-    (namespace, name, uid): (String, String, String),
+    mut of: Target,
     mut base: PodStatus,
     mut wanted: watch::Receiver<Wanted>,
     written: watch::Sender<u64>,
@@ -64,12 +95,13 @@ async fn write(
     let mut delay = Duration::from_millis(100);
     loop {
         let Wanted { number, status } = wanted.borrow_and_update().clone();
-        if let Some(status) = status {
+        if let Some(status) = status.filter(|_| of.find(&ctx, &mut base)) {
+            let Target { name: (namespace, name), uid, .. } = &of;
             match patch(&base, &status) {
                 None => {}
                 Some(p) => {
                     let body = json!({"metadata": {"uid": uid}, "status": p});
-                    match ctx.client.patch_status::<Pod>(&namespace, &name, &Patch::Strategic(body)).await {
+                    match ctx.client.patch_status::<Pod>(namespace, name, &Patch::Strategic(body)).await {
                         Ok(pod) => base = pod.status.unwrap_or_default(),
                         Err(e) if e.is_not_found() || e.is_conflict() => {} // deleted, or another pod of this name by now
                         Err(e) => {

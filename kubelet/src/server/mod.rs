@@ -1,6 +1,7 @@
 //! The node's HTTPS server on port 10250: what the API server and monitoring ask of a node (upstream pkg/kubelet/server).
 
 mod auth;
+pub mod healthz;
 mod logs;
 mod metrics;
 mod stats;

@@ -1,11 +1,12 @@
-//! Routes from a node to the pods of the others: the range of each node is reached through that node's address, without a tunnel and
-//! without translation. That needs nodes on one link; to a node beyond a router there is no route, and an event says so.
+//! Routes from a node to the pods of the others, without translation: the range of each node is reached through that node's address,
+//! as it is where the two share a link, and through a VXLAN tunnel where a router lies between.
 
 mod kernel;
 mod peers;
 mod sync;
+mod tunnel;
 
-pub use kernel::{Kernel, Netlink, Reach, remove};
+pub use kernel::{By, Kernel, Netlink, Own, Reach, Way, remove};
 pub use sync::{Config, run};
 
 /// Why the kernel's routes could not be read or changed.

@@ -31,7 +31,8 @@ pub fn peers(nodes: &[Arc<Node>], own: &str) -> Peers {
     all
 }
 
-fn range(n: &Node) -> Option<Ipv4Net> {
+/// The range of one node's pods.
+pub fn range(n: &Node) -> Option<Ipv4Net> {
     let spec = n.spec.as_ref()?;
     spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr).find_map(|c| c.parse().ok())
 }

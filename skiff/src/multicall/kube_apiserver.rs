@@ -33,7 +33,7 @@ pub struct Flags {
     #[arg(long, default_value = "/registry")]
     etcd_prefix: String,
     /// Time between compactions; 0 leaves them to others.
-    #[arg(long, default_value = "5m", value_parser = duration)]
+    #[arg(long, default_value = "5m", value_parser = super::duration)]
     etcd_compaction_interval: Duration,
     /// Address to listen on.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
@@ -50,12 +50,15 @@ pub struct Flags {
     /// Ports of Services of type NodePort.
     #[arg(long, default_value = "30000-32767", value_parser = port_range)]
     service_node_port_range: (u16, u16),
-    /// Certificate that the server shows, with its chain.
-    #[arg(long)]
-    tls_cert_file: PathBuf,
+    /// Certificate that the server shows, with its chain [default: apiserver.crt below --cert-dir, made where it is missing].
+    #[arg(long, requires = "tls_private_key_file")]
+    tls_cert_file: Option<PathBuf>,
     /// Key of that.
-    #[arg(long)]
-    tls_private_key_file: PathBuf,
+    #[arg(long, requires = "tls_cert_file")]
+    tls_private_key_file: Option<PathBuf>,
+    /// Where a certificate of the server's own making lies.
+    #[arg(long, default_value = "/var/run/kubernetes")]
+    cert_dir: PathBuf,
     /// Authority of client certificates.
     #[arg(long)]
     client_ca_file: Option<PathBuf>,
@@ -89,6 +92,21 @@ pub struct Flags {
     /// Authority of kubelets' certificates; without it any is taken.
     #[arg(long)]
     kubelet_certificate_authority: Option<PathBuf>,
+    /// Types of nodes' addresses that kubelets are reached by; InternalIP is tried first here, and has to be among them.
+    #[arg(long, value_delimiter = ',')]
+    kubelet_preferred_address_types: Vec<String>,
+    /// How the server shows itself to aggregated API servers.
+    #[arg(long, requires = "proxy_client_key_file")]
+    proxy_client_cert_file: Option<PathBuf>,
+    /// Key of that.
+    #[arg(long, requires = "proxy_client_cert_file")]
+    proxy_client_key_file: Option<PathBuf>,
+    /// Groups, versions and resources to serve; api/all=true is the one that is built.
+    #[arg(long, value_delimiter = ',')]
+    runtime_config: Vec<String>,
+    /// Seconds that a watch lasts at least.
+    #[arg(long, default_value_t = 1800)]
+    min_request_timeout: u64,
     /// Authority of the front proxy's client certificate.
     #[arg(long)]
     requestheader_client_ca_file: Option<PathBuf>,
@@ -102,17 +120,13 @@ pub struct Flags {
     #[arg(long, value_delimiter = ',')]
     disable_admission_plugins: Vec<String>,
     /// How long events are kept.
-    #[arg(long, default_value = "1h", value_parser = duration)]
+    #[arg(long, default_value = "1h", value_parser = super::duration)]
     event_ttl: Duration,
     /// How long a request may take that is no watch.
-    #[arg(long, default_value = "1m", value_parser = duration)]
+    #[arg(long, default_value = "1m", value_parser = super::duration)]
     request_timeout: Duration,
     #[command(flatten)]
     logging: Logging,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    ::kubelet::config::parse_duration(text).ok_or_else(|| format!("{text:?} is no duration such as 5m or 1h30m"))
 }
 
 fn port_range(text: &str) -> Result<(u16, u16), String> {
@@ -133,6 +147,13 @@ impl Flags {
     fn config(&self) -> Result<Config, String> {
         if self.allow_privileged == Some(false) {
             return Err("--allow-privileged=false is not built".into());
+        }
+        if let Some(other) = self.runtime_config.iter().find(|c| !["", "api/all", "api/all=true"].contains(&c.as_str())) {
+            return Err(format!("--runtime-config={other} is not built; there is api/all=true"));
+        }
+        let types = &self.kubelet_preferred_address_types;
+        if !types.is_empty() && !types.iter().any(|t| t == "InternalIP") {
+            return Err("--kubelet-preferred-address-types without InternalIP is not built".into());
         }
         let chain = apiserver::admission::Chain::standard(&[], Default::default());
         let known: Vec<&str> = chain.names().collect();
@@ -161,9 +182,12 @@ impl Flags {
             advertise_address,
             service_cluster_ip_range: self.service_cluster_ip_range.clone(),
             service_node_port_range: self.service_node_port_range,
-            cert_dir: "/var/run/kubernetes".into(),
-            tls_cert_file: Some(self.tls_cert_file.clone()),
-            tls_private_key_file: Some(self.tls_private_key_file.clone()),
+            cert_dir: self.cert_dir.clone(),
+            tls_cert_file: self.tls_cert_file.clone(),
+            tls_private_key_file: self.tls_private_key_file.clone(),
+            proxy_client_cert_file: self.proxy_client_cert_file.clone(),
+            proxy_client_key_file: self.proxy_client_key_file.clone(),
+            min_request_timeout: Duration::from_secs(self.min_request_timeout),
             client_ca_file: self.client_ca_file.clone(),
             kubelet_client_certificate: self.kubelet_client_certificate.clone(),
             kubelet_client_key: self.kubelet_client_key.clone(),
@@ -201,12 +225,25 @@ impl Flags {
         Ok(Arc::new(store::Etcd::connect(&options).await.map_err(|e| format!("--etcd-servers: {e}"))?))
     }
 
+    /// What the server shows of itself; kept below --cert-dir if it has to be made.
+    fn certificate(&self, config: &Config) -> pki::Result<Pair> {
+        if let (Some(cert), Some(key)) = (&self.tls_cert_file, &self.tls_private_key_file) {
+            return Pair::read(cert, key);
+        }
+        let (cert, key) = (self.cert_dir.join("apiserver.crt"), self.cert_dir.join("apiserver.key"));
+        if !cert.exists() {
+            pki::files::ensure_dir(&self.cert_dir)?;
+            super::health::self_signed(config.advertise_address)?.write(&cert, &key)?;
+        }
+        Pair::read(&cert, &key)
+    }
+
     async fn serve(&self, config: Config, stop: CancellationToken) -> Result<(), String> {
         // Nothing is generated in the place of a key that was named and is not there.
         for path in [&self.service_account_signing_key_file, &self.service_account_key_file] {
             std::fs::metadata(path).map_err(|e| format!("{}: {e}", path.display()))?;
         }
-        let pair = Pair::read(&self.tls_cert_file, &self.tls_private_key_file).map_err(|e| e.to_string())?;
+        let pair = self.certificate(&config).map_err(|e| e.to_string())?;
         let mut authorities = Vec::new();
         for path in self.client_ca_file.iter().chain(&self.requestheader_client_ca_file) {
             authorities.push(std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?);

@@ -127,6 +127,8 @@ fn kubelet_config(layout: &Layout, settings: &Settings, address: IpAddr) -> Resu
     let pki = |name: &str| layout.pki().join(name).display().to_string();
     let k = &mut config.kubelet;
     k.port = settings.kubelet_port;
+    // `skiff status` tells about health.
+    k.healthz_port = 0;
     if settings.server.is_some() {
         k.server_tls_bootstrap = true;
     } else {
