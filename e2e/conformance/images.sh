@@ -11,8 +11,8 @@ source=$(cd "$HERE" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)
 
 # In place of Alpine: the programs that tests call in images.
 [ -s "$IMG/base.tar" ] || { mmdebstrap --variant=minbase --components=main \
-  --include=bash,curl,bind9-dnsutils,netcat-openbsd,iproute2,iperf,nginx-light,ca-certificates,procps bookworm "$IMG/base.part"
-  mv "$IMG/base.part" "$IMG/base.tar"; }
+  --include=bash,curl,bind9-dnsutils,netcat-openbsd,iproute2,iperf,nginx-light,ca-certificates,procps bookworm "$IMG/part-base.tar"
+  mv "$IMG/part-base.tar" "$IMG/base.tar"; }
 
 gcc -static -Os -o "$IMG/pause" "$source/build/pause/linux/pause.c"
 
