@@ -46,7 +46,7 @@ test-vm: ## a Debian machine in emulation: cgroup v2, limits, a power cut (slow)
 
 lint: ## rustfmt, clippy with warnings as errors, the rules of the repository
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --test single_node --test two_nodes -- -D warnings
 	$(CARGO) test -q --workspace --test tidy
 
 fmt: ## format

@@ -34,7 +34,7 @@ impl Writer<'_> {
                 Entry::Inline(n, inner) => self.nested(*n, |w| w.entries(map, st, inner, depth))?,
                 Entry::Field(n, i) => {
                     let f = &st.fields[*i];
-                    let v = map.and_then(|m| m.get(&*f.json)).filter(|v| !v.is_null());
+                    let v = map.and_then(|m| m.get(&f.json)).filter(|v| !v.is_null());
                     self.field(*n, f, v, depth)?;
                 }
             }
