@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod claim;
+pub mod consistency;
 pub mod discovery;
 pub mod error;
 pub mod expectations;

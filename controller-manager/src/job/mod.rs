@@ -12,6 +12,7 @@ mod tracking;
 pub mod ttl;
 
 use crate::core::claim;
+use crate::core::consistency::Written;
 use crate::core::expectations::Expectations;
 use crate::core::follow::{PodOwner, follow_owners, follow_pods, resolve};
 use crate::core::pod_control::PodControl;
@@ -41,6 +42,8 @@ struct Controller {
     /// UIDs of jobs whose final status was written.
     finished: Mutex<HashSet<String>>,
     backoff: Mutex<HashMap<String, manage::Backoff>>,
+    /// Statuses that were written.
+    written: Arc<Written>,
 }
 
 impl PodOwner for Job {
@@ -93,9 +96,11 @@ pub async fn run(ctx: Context) {
         InformerEvent::Deleted(p) => drop(seen.lock().remove(p.uid())),
     });
     follow_pods(&pods, &jobs, &queue, &expectations);
-    let (o, p) = (orphans.clone(), Arc::downgrade(&pods));
+    let written: Arc<Written> = Arc::default();
+    let (o, p, w) = (orphans.clone(), Arc::downgrade(&pods), written.clone());
     jobs.add_handler(move |e| {
         let InformerEvent::Deleted(j) = e else { return };
+        w.forget(j.uid());
         let all = p.upgrade().map(|p| p.by_index(claim::CONTROLLER_INDEX, j.uid())).unwrap_or_default();
         all.iter().filter(|p| has_finalizer(p)).for_each(|p| o.add(p.key()));
     });
@@ -112,6 +117,7 @@ pub async fn run(ctx: Context) {
         finalized,
         finished: Mutex::default(),
         backoff: Mutex::default(),
+        written,
     });
     let s = c.clone();
     let mut tasks = queue.run("job", workers, move |key: String| {

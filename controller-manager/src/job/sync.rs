@@ -66,7 +66,7 @@ impl Controller {
             self.finished.lock().remove(shared.uid());
             return Ok(());
         }
-        if self.finished.lock().contains(shared.uid()) {
+        if self.finished.lock().contains(shared.uid()) || self.written.is_newer_than(&*shared) {
             return Ok(());
         }
         if spec(&shared).completion_mode.as_deref().is_some_and(|m| m != "Indexed" && m != "NonIndexed") {

@@ -29,7 +29,7 @@ impl Controller {
         flush |= note_indexes(r);
         flush |= self.note_target(r);
         if flush {
-            r.job = self.ctx.client.update_status(&r.job).await?;
+            r.job = self.write_status(&r.job).await?;
             flush = false;
         }
         let removed = self.free(&free).await;
@@ -40,7 +40,7 @@ impl Controller {
         flush |= settle(r.job.status.get_or_insert_default(), &with_finalizer);
         let over = !failed && !reached_max && self.enact(r);
         if flush || over {
-            self.ctx.client.update_status(&r.job).await?;
+            self.write_status(&r.job).await?;
         }
         if over {
             self.announce(r);
@@ -50,6 +50,13 @@ impl Controller {
             return Err(crate::Error::other(format!("removing tracking finalizers of pods of job {key}")));
         }
         Ok(())
+    }
+
+    /// A pod that was counted and lost its finalizer since would look to an older status as if it never ran, and run again.
+    async fn write_status(&self, job: &Job) -> Result<Job> {
+        let job = self.ctx.client.update_status(job).await?;
+        self.written.note(&job);
+        Ok(job)
     }
 
     /// Pods whose outcome is final go into `uncounted`. Returns them, whether there are more, and whether any was added.
