@@ -76,7 +76,8 @@ conformance: ## the upstream suite in a lab (FOCUS=regex SKIP=regex PROCS=n NODE
 	@hack/deps.sh conformance || $(SUDO) hack/deps.sh conformance --install
 	@[ -n "$$KUBECONFIG" ] || [ -n "$$SKIFF_BINARY" ] || $(CARGO) build --release --bin skiff
 	$(if $(KUBECONFIG),,$(SUDO) env "PATH=$$PATH" "GOPATH=$$(go env GOPATH)" "GOCACHE=$$(go env GOCACHE)" \
-	  FOCUS='$(FOCUS)' SKIP='$(SKIP)' PROCS='$(PROCS)' NODES='$(NODES)' TESTS='$(TESTS)' RECORD='$(RECORD)' KEEP='$(KEEP)' )e2e/conformance/run.sh
+	  FOCUS='$(FOCUS)' SKIP='$(SKIP)' PROCS='$(PROCS)' NODES='$(NODES)' TESTS='$(TESTS)' RECORD='$(RECORD)' KEEP='$(KEEP)' \
+	  SKIFF_BINARY="$$SKIFF_BINARY" )e2e/conformance/run.sh
 
 conformance-ci: ## the tests of the suite that must always pass
-	@$(MAKE) --no-print-directory conformance TESTS=e2e/conformance/ci.txt
+	@$(MAKE) --no-print-directory conformance TESTS=e2e/conformance/ci.txt PROCS=8
