@@ -4,6 +4,7 @@
 #   NODES         nodes of the lab (2)                    KUBECONFIG  another cluster instead of the lab (ENTER: how to reach it)
 #   KEEP=1        leave the lab up                        RECORD=1    a full run becomes docs/conformance.tsv (update: a part of it)
 #   TESTS=FILE    exactly the tests whose names the file has, one a line
+#   LABELS        a ginkgo label filter instead of Conformance: other tests of upstream's, for looking, not for the score
 set -uo pipefail
 . "$(dirname "$0")/env.sh"
 [ "$(id -u)" = 0 ] || [ -n "${KUBECONFIG:-}" ] || { echo "a lab needs root" >&2; exit 1; }
@@ -49,8 +50,9 @@ part() { # part NAME PROCS LABELS
   echo "$1 part: exit code $?, $((SECONDS - start)) s" | tee "$dir/end"
 }
 begin=$SECONDS
-part parallel "${PROCS:-12}" 'Conformance && !Serial'
-part serial 1 'Conformance && Serial'
+labels=${LABELS:-Conformance}
+part parallel "${PROCS:-12}" "($labels) && !Serial"
+part serial 1 "($labels) && Serial"
 
 logs=()
 for dir in "$STATE"/n*/data/log; do [ -z "${KUBECONFIG:-}" ] && [ -d "$dir" ] && logs+=("$dir"); done
