@@ -1,15 +1,10 @@
 //! The port of health, plain HTTP on this machine alone unless told otherwise: `/healthz`.
 
-use super::text;
 use crate::context::Context;
 use crate::kubelet::StartError;
-use http::{Request, StatusCode};
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use std::convert::Infallible;
-use std::time::Duration;
 use tokio::net::TcpListener;
+
+const HEALTHY: &[&str] = &["/healthz", "/healthz/ping"];
 
 /// Binds the port; none where it is 0.
 pub async fn bind(ctx: &Context) -> Result<Option<TcpListener>, StartError> {
@@ -23,20 +18,5 @@ pub async fn bind(ctx: &Context) -> Result<Option<TcpListener>, StartError> {
 
 /// Serves until dropped.
 pub async fn run(listener: TcpListener) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await; // out of descriptors: let some close
-            continue;
-        };
-        tokio::spawn(async move {
-            let service = hyper::service::service_fn(async |r: Request<Incoming>| {
-                let answer = match r.uri().path() {
-                    "/healthz" | "/healthz/ping" => text(StatusCode::OK, "ok"),
-                    _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
-                };
-                Ok::<_, Infallible>(answer)
-            });
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+    health::serve(listener, None, HEALTHY).await;
 }

@@ -1,20 +1,14 @@
-//! The ports of health that stock components have: `/healthz`, `/livez`, `/readyz`, to anybody. Metrics are not served there.
+//! The ports of health that stock components have: `/healthz`, `/livez`, `/readyz`, to anybody.
 
-use bytes::Bytes;
 use clap::Args;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
 use pki::{Authority, Identity, Pair};
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+const HEALTHY: &[&str] = &["/healthz", "/livez", "/readyz"];
 
 /// Where a component tells about its health over HTTPS.
 #[derive(Args)]
@@ -46,7 +40,7 @@ impl Secure {
         };
         let tls = pair.and_then(|p| pki::tls::server_config(&p, &[])).map_err(|e| e.to_string())?;
         let listener = listen((self.bind_address, port).into()).await?;
-        tokio::spawn(accept(listener, Some(TlsAcceptor::from(Arc::new(tls)))));
+        tokio::spawn(health::serve(listener, Some(TlsAcceptor::from(Arc::new(tls))), HEALTHY));
         Ok(())
     }
 }
@@ -55,7 +49,7 @@ impl Secure {
 pub fn self_signed(address: IpAddr) -> pki::Result<Pair> {
     let host = crate::settings::host_name();
     let identity = Identity::server(&host, &[host.clone(), "localhost".into()], &[address, Ipv4Addr::LOCALHOST.into()]);
-    Authority::generate(&format!("{host}-ca"))?.issue(&identity, Duration::from_secs(365 * 24 * 3600))
+    Authority::issue_alone(&identity)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
@@ -64,45 +58,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 
 /// Serves health over plain HTTP in the background.
 pub async fn plain(address: SocketAddr) -> Result<(), String> {
-    tokio::spawn(accept(listen(address).await?, None));
+    tokio::spawn(health::serve(listen(address).await?, None, HEALTHY));
     Ok(())
-}
-
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(stream, tls.clone()));
-            }
-            Err(e) => {
-                tracing::warn!(error = %e, "connection not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await; // out of descriptors: let some close
-            }
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>) {
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let service = hyper::service::service_fn(async |r: Request<Incoming>| Ok::<_, Infallible>(answer(r.uri().path())));
-    let served = match tls {
-        None => builder.serve_connection(TokioIo::new(stream), service).await,
-        Some(tls) => {
-            let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_secs(10), tls.accept(stream)).await else { return };
-            builder.serve_connection(TokioIo::new(stream), service).await
-        }
-    };
-    if let Err(e) = served {
-        tracing::debug!(error = %e, "connection ended");
-    }
-}
-
-fn answer(path: &str) -> Response<Full<Bytes>> {
-    let (code, text) = match path {
-        "/healthz" | "/livez" | "/readyz" => (StatusCode::OK, "ok"),
-        _ => (StatusCode::NOT_FOUND, "404 page not found\n"),
-    };
-    let mut r = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-    *r.status_mut() = code;
-    r
 }
