@@ -17,6 +17,31 @@ pub struct Runtime {
     _process: Process,
 }
 
+/// The name of its socket in the directory of a containerd of ours.
+pub const SOCKET: &str = "containerd.sock";
+
+/// Starts a containerd whose configuration puts its socket into `dir`; returns when it answers. `enter` is a prefix such as
+/// `nsenter …`.
+pub async fn start(dir: &Path, enter: &[String], config: &Path) -> Result<Process, String> {
+    let args = ["--config".to_owned(), config.display().to_string(), "--log-level".into(), "warn".into()];
+    let mut process = Process::start(dir, "containerd", enter, Path::new("containerd"), args)?;
+    let socket = dir.join(SOCKET);
+    let endpoint = format!("unix://{}", socket.display());
+    let answered = async {
+        loop {
+            if let Ok(runtime) = cri::Runtime::connect(&endpoint)
+                && runtime.runtime.clone().version(api::VersionRequest::default()).await.is_ok()
+            {
+                return Ok::<_, String>(());
+            }
+            process.check()?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.map_err(|_| format!("{} does not answer", socket.display()))??;
+    Ok(process)
+}
+
 fn ctr(socket: &Path, args: &[&str]) -> Result<(), String> {
     let out = Command::new("ctr").arg("-a").arg(socket).args(["-n", "k8s.io"]).args(args).output();
     let out = out.map_err(|e| format!("ctr: {e}"))?;
@@ -62,22 +87,8 @@ impl Runtime {
         let path = dir.join("containerd.toml");
         let made = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, config(&theirs, dir)));
         made.map_err(|e| format!("{}: {e}", path.display()))?;
-        let args = ["--config".to_owned(), path.display().to_string(), "--log-level".into(), "warn".into()];
-        let mut process = Process::start(dir, "containerd", &[], Path::new("containerd"), args)?;
-        let socket = dir.join("containerd.sock");
-        let endpoint = format!("unix://{}", socket.display());
-        let answered = async {
-            loop {
-                if let Ok(runtime) = cri::Runtime::connect(&endpoint)
-                    && runtime.runtime.clone().version(api::VersionRequest::default()).await.is_ok()
-                {
-                    return Ok::<_, String>(());
-                }
-                process.check()?;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, answered).await.map_err(|_| format!("{} does not answer", socket.display()))??;
+        let process = start(dir, &[], &path).await?;
+        let socket = dir.join(SOCKET);
         let archive = dir.join("images.tar");
         export(cluster, &archive, images)?;
         ctr(&socket, &["images", "import", &archive.display().to_string()])?;

@@ -2,6 +2,7 @@
 //! nothing here acts on, those that only tune are taken, and the others are refused unless they ask for what there is anyway.
 
 use crate::config::{ConfigError, KubeletConfiguration};
+use machinery::component_config::{self, is_unset};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -108,18 +109,6 @@ const ONLY: &[(&str, &str)] = &[
     ("topologyManagerScope", "container"),
 ];
 
-/// Whether a value says what no value says.
-fn unset(v: &Value) -> bool {
-    match v {
-        Value::Null => true,
-        Value::String(s) => s.is_empty() || s == "0s",
-        Value::Bool(b) => !b,
-        Value::Number(n) => n.as_f64() == Some(0.0),
-        Value::Array(a) => a.is_empty(),
-        Value::Object(o) => o.values().all(unset),
-    }
-}
-
 /// Numbers that are no pointers upstream: 0 is the default.
 const ZERO_IS_DEFAULT: &[&str] = &["maxPods", "nodeLeaseDurationSeconds", "port"];
 
@@ -146,15 +135,10 @@ pub fn load(path: &Path) -> Result<KubeletConfiguration, ConfigError> {
 
 fn parse(text: &str) -> Result<KubeletConfiguration, String> {
     let value: Value = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
-    let Value::Object(mut fields) = value else { return Err("no object".into()) };
-    let mut word = |key: &str| fields.remove(key).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-    let (version, kind) = (word("apiVersion"), word("kind"));
-    if version != "kubelet.config.k8s.io/v1beta1" || kind != "KubeletConfiguration" {
-        return Err(format!("{version}, {kind} is not kubelet.config.k8s.io/v1beta1, KubeletConfiguration"));
-    }
+    let mut fields = component_config::fields(value, &["kubelet.config.k8s.io/v1beta1"], "KubeletConfiguration")?;
     prune(&mut fields);
     for (name, v) in &fields {
-        if ACTED_ON.contains(&name.as_str()) || TUNING.contains(&name.as_str()) || unset(v) {
+        if ACTED_ON.contains(&name.as_str()) || TUNING.contains(&name.as_str()) || is_unset(v) {
             continue;
         }
         let text = v.as_str().map_or_else(|| v.to_string(), str::to_owned);

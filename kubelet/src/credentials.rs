@@ -2,6 +2,7 @@
 //! node's own `config.json` below the kubelet's directory. The most specific match is tried first (upstream pkg/credentialprovider).
 
 use crate::context::Context;
+use crate::image_name::ImageName;
 use base64::Engine;
 use cri::v1::AuthConfig;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -86,12 +87,7 @@ fn glob_matches(glob: &str, part: &str) -> bool {
 
 /// The image's repository with its host, as images without one mean docker.io.
 fn repository(image: &str) -> String {
-    let name = image.split_once('@').map_or(image, |(n, _)| n);
-    let slash = name.rfind('/').map_or(0, |i| i + 1);
-    let name = match name[slash..].find(':') {
-        Some(colon) => &name[..slash + colon],
-        None => name,
-    };
+    let name = ImageName::of(image).repository;
     match name.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => name.to_owned(),
         Some(_) => format!("docker.io/{name}"),

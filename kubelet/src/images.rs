@@ -1,6 +1,7 @@
 //! Images: pull policies, pull back-off and their events (upstream pkg/kubelet/images).
 
 use crate::context::{Context, container_reference};
+use crate::image_name::ImageName;
 use crate::pod::backoff::Backoff;
 use crate::pod::spec::spec;
 use client::EventType;
@@ -39,16 +40,8 @@ impl Images {
 /// The image name with `:latest` where it has neither tag nor digest, or why it is no image name.
 pub fn with_default_tag(image: &str) -> Result<String, String> {
     let invalid = |why: &str| Err(format!("couldn't parse image name {image:?}: {why}"));
-    let (name, digest) = match image.split_once('@') {
-        Some((n, d)) => (n, Some(d)),
-        None => (image, None),
-    };
-    let slash = name.rfind('/').map_or(0, |i| i + 1);
-    let (path, tag) = match name[slash..].split_once(':') {
-        Some((n, t)) => (format!("{}{n}", &name[..slash]), Some(t)),
-        None => (name.to_owned(), None),
-    };
-    let mut parts: Vec<&str> = path.split('/').collect();
+    let ImageName { repository, tag, digest } = ImageName::of(image);
+    let mut parts: Vec<&str> = repository.split('/').collect();
     let is_host = |p: &str| p.contains(['.', ':']) || p == "localhost" || p.chars().any(|c| c.is_ascii_uppercase());
     let of_hub = parts.len() < 2 || !is_host(parts[0]) || ["docker.io", "index.docker.io"].contains(&parts[0]);
     if parts.len() > 1 && is_host(parts[0]) {

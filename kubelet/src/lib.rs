@@ -13,6 +13,7 @@ mod credentials;
 mod dispatch;
 mod eviction;
 mod image_gc;
+mod image_name;
 mod images;
 mod kubelet;
 mod logs;

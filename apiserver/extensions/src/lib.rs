@@ -17,4 +17,4 @@ mod version;
 
 pub use columns::Column;
 pub use structural::{Additional, Schema};
-pub use version::{Decoded, Scale, Version};
+pub use version::{Decoded, Scale, SelectableField, Version};

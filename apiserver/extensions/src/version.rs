@@ -42,8 +42,8 @@ pub struct Version {
     pub group: String,
     pub kind: String,
     pub columns: Vec<Column>,
-    /// Names of selectable fields, without the leading dot, and where they are.
-    selectable: Vec<(String, JsonPath)>,
+    /// What field selectors may name.
+    pub selectable: Vec<SelectableField>,
     pub status: bool,
     pub scale: Option<Scale>,
     pub schema: Schema,
@@ -54,6 +54,25 @@ pub struct Version {
     preserve_all: bool,
     /// Reading an object from storage may have to change it.
     pub has_defaults: bool,
+}
+
+/// A field that selectors may name.
+#[derive(Clone, Debug)]
+pub struct SelectableField {
+    /// Its path without the leading dot.
+    pub name: String,
+    path: JsonPath,
+}
+
+impl SelectableField {
+    /// The value as selectors compare it.
+    pub fn value(&self, obj: &Value) -> String {
+        match self.path.find(obj).first() {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(s)) => s.clone(),
+            Some(v) => v.to_string(),
+        }
+    }
 }
 
 /// What decoding found: fields that were pruned.
@@ -83,7 +102,7 @@ impl Version {
             .iter()
             .filter_map(|f| {
                 let path = f.get("jsonPath")?.as_str()?;
-                Some((path.trim_start_matches('.').to_owned(), JsonPath::parse(path).ok()?))
+                Some(SelectableField { name: path.trim_start_matches('.').to_owned(), path: JsonPath::parse(path).ok()? })
             })
             .collect();
         Ok(Self {
@@ -138,24 +157,9 @@ impl Version {
         }
     }
 
-    /// Names of the selectable fields.
-    pub fn selectable_names(&self) -> impl Iterator<Item = &str> {
-        self.selectable.iter().map(|(n, _)| n.as_str())
-    }
-
     /// Values of the selectable fields, as selectors compare them.
     pub fn selectable_fields(&self, obj: &Value) -> Vec<(&str, String)> {
-        self.selectable
-            .iter()
-            .map(|(n, path)| {
-                let text = match path.find(obj).first() {
-                    None | Some(Value::Null) => String::new(),
-                    Some(Value::String(s)) => s.clone(),
-                    Some(v) => v.to_string(),
-                };
-                (n.as_str(), text)
-            })
-            .collect()
+        self.selectable.iter().map(|f| (f.name.as_str(), f.value(obj))).collect()
     }
 
     /// Errors of a new object, metadata aside.

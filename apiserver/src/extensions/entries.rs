@@ -3,7 +3,7 @@
 use super::conversion::{Conversion, Webhook};
 use crate::resources::{Entry, Rules};
 use crate::server::Inner;
-use extensions::{Version, definition};
+use extensions::{SelectableField, Version, definition};
 use machinery::{GroupResource, GroupVersionKind, Value, meta};
 use schema::{Resource, Scope, StructId, Subresource};
 use std::sync::Arc;
@@ -44,16 +44,8 @@ impl Family {
         let plural = meta::str_at(crd, &["spec", "names", "plural"]);
         let prefix = server.config.prefix(&format!("{group}/{plural}"));
         let mut config = storage::Config::new(GroupResource::new(group, plural), prefix);
-        let selectors = selectable(&versions, &storage, &conversion);
-        config.fields = Arc::new(move |obj| {
-            let mut fields: Vec<(String, String)> = Vec::new();
-            for (name, value) in selectors.iter().flat_map(|v| v.selectable_fields(obj)) {
-                if !fields.iter().any(|(n, _)| n == name) {
-                    fields.push((name.to_owned(), value));
-                }
-            }
-            fields
-        });
+        let selectable = selectable(&versions, &storage, &conversion);
+        config.fields = Arc::new(move |obj| selectable.iter().map(|f| (f.name.clone(), f.value(obj))).collect());
         let (all, convert, target) = (versions.clone(), matches!(conversion, Conversion::None), storage.clone());
         config.refresh = Some(Arc::new(move |obj| {
             let stored = meta::str_at(obj, &["apiVersion"]).to_owned();
@@ -162,11 +154,18 @@ impl Family {
     }
 }
 
-/// The versions whose selectable fields the cache keeps. Where only names differ between versions, a field is where its name says
-/// in each of them; where a webhook converts, only the storage version's can be told from what is stored.
-fn selectable(versions: &[Arc<Version>], storage: &Arc<Version>, conversion: &Conversion) -> Vec<Arc<Version>> {
-    match conversion {
-        Conversion::None => versions.to_vec(),
-        Conversion::Webhook(_) => vec![storage.clone()],
+/// The selectable fields that the cache keeps. Where only names differ between versions, a field is where its name says in each of
+/// them; where a webhook converts, only the storage version's can be told from what is stored.
+fn selectable(versions: &[Arc<Version>], storage: &Arc<Version>, conversion: &Conversion) -> Vec<SelectableField> {
+    let versions = match conversion {
+        Conversion::None => versions,
+        Conversion::Webhook(_) => std::slice::from_ref(storage),
+    };
+    let mut fields: Vec<SelectableField> = Vec::new();
+    for field in versions.iter().flat_map(|v| &v.selectable) {
+        if !fields.iter().any(|f| f.name == field.name) {
+            fields.push(field.clone());
+        }
     }
+    fields
 }

@@ -36,7 +36,7 @@ impl Strategy for Custom {
         self.version.selectable_fields(obj)
     }
     fn selects(&self, field: &str) -> bool {
-        self.version.selectable_names().any(|n| n == field)
+        self.version.selectable.iter().any(|f| f.name == field)
     }
     fn has_columns(&self) -> bool {
         true

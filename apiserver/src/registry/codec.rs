@@ -7,6 +7,7 @@ use crate::http::body::{self, BodyFormat};
 use crate::resources::Entry;
 use machinery::{GroupVersion, GroupVersionKind, Status, Value};
 use schema::decode::{Mode, Problem};
+use schema::types::Typed;
 
 const NO_OBJECT: &str = "json: cannot unmarshal into Go value of type struct";
 
@@ -61,20 +62,20 @@ pub fn object_from_value(cx: &RequestCx, value: Value, entry: &Entry, validation
     }
 }
 
-/// A tree as an object of a built-in entry's kind, where there is nothing to say about it; what gives `None` is to be read by
-/// [`object_from_value`], which finds the words.
-pub fn tidied(mut value: Value, entry: &Entry) -> Option<Value> {
+/// The type of a tree that says it is of a built-in entry's own kind.
+pub fn own_type(value: &Value, entry: &Entry) -> Option<Typed<'static>> {
     let gvk = &entry.gvk;
     let text = |k: &str| value.get(k).and_then(Value::as_str);
-    if entry.custom.is_some()
-        || text("kind") != Some(&*gvk.kind)
-        || text("apiVersion").and_then(GroupVersion::parse) != Some(gvk.group_version())
-    {
-        return None;
-    }
-    let ty = schema::Registry::builtin().typed_kind(&gvk.group, &gvk.version, &gvk.kind)?;
-    let problems = schema::decode::normalize(&mut value, ty).ok()?;
-    problems.is_empty().then_some(value)
+    let own = entry.custom.is_none()
+        && text("kind") == Some(&*gvk.kind)
+        && text("apiVersion").and_then(GroupVersion::parse) == Some(gvk.group_version());
+    if own { schema::Registry::builtin().typed_kind(&gvk.group, &gvk.version, &gvk.kind) } else { None }
+}
+
+/// Brings a tree in the form of its type. False if there is something to say about it: [`object_from_value`] finds the words, of a
+/// tree as it was before.
+pub fn tidy(value: &mut Value, ty: Typed<'_>) -> bool {
+    schema::decode::normalize(value, ty).is_ok_and(|problems| problems.is_empty())
 }
 
 /// A custom resource: of the right version, defaulted, pruned, its metadata in form.

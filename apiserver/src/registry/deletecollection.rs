@@ -26,7 +26,7 @@ pub async fn delete_collection(
 ) -> Result<Response<Body>, Status> {
     let accept = cx.accept_plain()?;
     let opts = read_options(cx, request_body).await?;
-    let found = list::fetch(cx, entry).await?;
+    let found = list::fetch(cx, entry).await?.list;
     // Boxed one by one: a closure that returns futures of borrowed requests is beyond the compiler's Send analysis.
     let mut deletions: Vec<BoxFuture<'_, Result<Option<Value>, Status>>> = Vec::with_capacity(found.items.len());
     for o in &found.items {

@@ -12,7 +12,7 @@ use storage::{List, ListOptions, VersionMatch};
 
 pub async fn list(cx: &RequestCx, entry: &Arc<Entry>) -> Result<Response<Body>, Status> {
     let accept = cx.accept_of(entry)?;
-    let list = fetch(cx, entry).await?;
+    let Fetched { list, served } = fetch(cx, entry).await?;
     let list_meta = list_meta(&list);
     let code = StatusCode::OK;
     if accept.transform.is_none()
@@ -37,7 +37,10 @@ pub async fn list(cx: &RequestCx, entry: &Arc<Entry>) -> Result<Response<Body>, 
             respond::response(code, "application/json", join(entry, &list, &list_meta))
         }
         None => {
-            let items = convert::all_from_storage(entry, list.items.iter().map(|o| o.value()).collect()).await?;
+            let items = match served {
+                Some(items) => items,
+                None => convert::all_from_storage(entry, list.items.iter().map(|o| o.value()).collect()).await?,
+            };
             let v =
                 json!({"kind": &*entry.row.list_kind, "apiVersion": entry.api_version(), "metadata": list_meta, "items": items});
             respond::object(code, accept, &v)
@@ -45,8 +48,15 @@ pub async fn list(cx: &RequestCx, entry: &Arc<Entry>) -> Result<Response<Body>, 
     })
 }
 
+/// What a request lists.
+pub struct Fetched {
+    pub list: List,
+    /// The items as they are served, where they had to be converted to be selected.
+    pub served: Option<Vec<Value>>,
+}
+
 /// Reads the list that a request asks for.
-pub async fn fetch(cx: &RequestCx, entry: &Entry) -> Result<List, Status> {
+pub async fn fetch(cx: &RequestCx, entry: &Entry) -> Result<Fetched, Status> {
     let storage = entry.storage.as_ref().ok_or_else(|| Status::method_not_supported(&entry.gr(), "list"))?;
     options::validate_list(&cx.query, false)?;
     let selection = selectors::selection(cx, entry)?;
@@ -64,13 +74,13 @@ pub async fn fetch(cx: &RequestCx, entry: &Entry) -> Result<List, Status> {
         continue_token: cx.query.str("continue").to_owned(),
     };
     let mut list = storage.list(list_options).await?;
-    if let Some(fields) = selection.converted {
-        let mut selected = fields.select(entry, &list.items).await?.into_iter();
-        list.items.retain(|_| selected.next().unwrap_or(false));
-        // How many of the rest are selected is not known.
-        list.remaining_item_count = None;
-    }
-    Ok(list)
+    let Some(fields) = selection.converted else { return Ok(Fetched { list, served: None }) };
+    let selected = fields.select(entry, &list.items).await?;
+    let mut kept = selected.iter().map(Option::is_some);
+    list.items.retain(|_| kept.next().unwrap_or(false));
+    // How many of the rest are selected is not known.
+    list.remaining_item_count = None;
+    Ok(Fetched { list, served: Some(selected.into_iter().flatten().collect()) })
 }
 
 fn list_meta(list: &List) -> Value {

@@ -107,11 +107,12 @@ fn change(t: &Target<'_>, ty: PatchType, parsed: &Value, live: Option<&Value>) -
             }
         })
     };
-    let mut new = match codec::tidied(patched()?, entry) {
-        Some(new) => new,
-        None => {
-            let patched = patched()?;
-            codec::object_from_value(t.cx, patched.clone(), entry, t.opts.validation).map_err(|s| invalid_patch(&patched, s))?
+    let mut tree = patched()?;
+    let mut new = match codec::own_type(&tree, entry) {
+        Some(ty) if codec::tidy(&mut tree, ty) => tree,
+        own => {
+            let tree = if own.is_some() { patched()? } else { tree };
+            codec::object_from_value(t.cx, tree.clone(), entry, t.opts.validation).map_err(|s| invalid_patch(&tree, s))?
         }
     };
     if !entry.converts() {

@@ -23,10 +23,10 @@ pub struct ConvertedFields {
 }
 
 impl ConvertedFields {
-    /// Which of the objects are selected.
-    pub async fn select(&self, entry: &Entry, objects: &[Arc<Object>]) -> Result<Vec<bool>, Status> {
+    /// Each of the objects as it is served, if it is selected.
+    pub async fn select(&self, entry: &Entry, objects: &[Arc<Object>]) -> Result<Vec<Option<Value>>, Status> {
         let values = convert::all_from_storage(entry, objects.iter().map(|o| o.value()).collect()).await?;
-        Ok(values.iter().map(|v| self.matches(v)).collect())
+        Ok(values.into_iter().map(|v| Some(v).filter(|v| self.matches(v))).collect())
     }
 
     fn matches(&self, value: &Value) -> bool {

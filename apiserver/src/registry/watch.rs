@@ -142,8 +142,8 @@ impl Stream {
                 () = &mut self.deadline => return None,
                 () = &mut self.shutdown => return None,
             };
-            if let Some(event) = self.selected(event).await {
-                break self.encode(event).await;
+            if let Some((event, served)) = self.selected(event).await {
+                break self.encode(event, served).await;
             }
         };
         let Some(mut more) = self.at_hand().await else { return Some(first) };
@@ -166,25 +166,28 @@ impl Stream {
     async fn at_hand(&mut self) -> Option<Bytes> {
         while !self.ended {
             let event = self.watcher.try_next()?;
-            if let Some(event) = self.selected(event).await {
-                return Some(self.encode(event).await);
+            if let Some((event, served)) = self.selected(event).await {
+                return Some(self.encode(event, served).await);
             }
         }
         None
     }
 
-    /// The event as a selector on converted objects lets it through.
-    async fn selected(&self, event: WatchEvent) -> Option<WatchEvent> {
-        let (Some(fields), WatchEvent::Object(e)) = (&self.fields, &event) else { return Some(event) };
+    /// The event as a selector on converted objects lets it through, and its object as it is served if it was converted for that.
+    async fn selected(&self, event: WatchEvent) -> Option<(WatchEvent, Option<Value>)> {
+        let (Some(fields), WatchEvent::Object(e)) = (&self.fields, &event) else { return Some((event, None)) };
         let mut states = vec![e.object.clone()];
         states.extend(e.previous.clone());
-        match fields.select(&self.entry, &states).await {
-            Ok(selected) => e.narrowed(selected.get(1).copied().unwrap_or(false), selected[0]).map(WatchEvent::Object),
-            Err(status) => Some(WatchEvent::Error(status)),
-        }
+        let mut selected = match fields.select(&self.entry, &states).await {
+            Ok(selected) => selected.into_iter(),
+            Err(status) => return Some((WatchEvent::Error(status), None)),
+        };
+        let (new, old) = (selected.next().flatten(), selected.next().flatten());
+        // Without a new state that is selected, the event is about the old one at another revision.
+        Some((WatchEvent::Object(e.narrowed(old.is_some(), new.is_some())?), new))
     }
 
-    async fn encode(&mut self, event: WatchEvent) -> Bytes {
+    async fn encode(&mut self, event: WatchEvent, served: Option<Value>) -> Bytes {
         match event {
             WatchEvent::Object(e) => match &self.shape {
                 Shape::Shared => e.frame().clone(),
@@ -192,7 +195,7 @@ impl Stream {
                     let object = super::protobuf::stored(&self.entry, &e.object);
                     self.framed(e.kind.as_str(), object)
                 }
-                _ => match self.object(&e.object).await {
+                _ => match self.object(&e.object, served).await {
                     Ok(v) => self.line(e.kind.as_str(), &v),
                     Err(s) => self.error(&s),
                 },
@@ -215,7 +218,10 @@ impl Stream {
         }
     }
 
-    async fn object(&mut self, object: &Object) -> Result<Value, Status> {
+    async fn object(&mut self, object: &Object, served: Option<Value>) -> Result<Value, Status> {
+        if let (Shape::Tree, Some(served)) = (&self.shape, served) {
+            return Ok(served);
+        }
         let mut value = object.value();
         if matches!(self.shape, Shape::Table { .. }) {
             value = table::shown(&self.entry, vec![value]).await?.pop().unwrap_or_default();

@@ -5,9 +5,8 @@ use super::servers::{Programs, Server, System};
 use crate::child::Process;
 use cri::v1 as api;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 31, 78, 20);
 const PODS: &str = "10.245.0.0/16";
@@ -80,18 +79,7 @@ impl Place {
 
     async fn start_containerd(&self) -> Result<Process, String> {
         let config = self.containerd_config()?;
-        let args = ["--config".to_owned(), config.display().to_string(), "--log-level".into(), "warn".into()];
-        let mut process = Process::start(&self.dir, "containerd", &self.enter(), Path::new("containerd"), args)?;
-        for _ in 0..500 {
-            if let Ok(runtime) = cri::Runtime::connect(&self.runtime_endpoint())
-                && runtime.runtime.clone().version(api::VersionRequest::default()).await.is_ok()
-            {
-                return Ok(process);
-            }
-            process.check()?;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Err("containerd does not answer".into())
+        crate::runtime::start(&self.dir, &self.enter(), &config).await
     }
 
     /// Puts the images where each start finds them.

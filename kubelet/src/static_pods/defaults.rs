@@ -1,5 +1,6 @@
 //! Defaults of pods that no API server has seen (upstream pkg/apis/core/v1/defaults.go), as far as a kubelet looks at them.
 
+use crate::image_name::ImageName;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Probe};
 
 pub fn set(spec: &mut PodSpec) {
@@ -27,10 +28,8 @@ pub fn set(spec: &mut PodSpec) {
 }
 
 fn container(c: &mut Container, host_network: bool) {
-    let image = c.image.as_deref().unwrap_or("");
-    let name = image.split_once('@').map_or(image, |(n, _)| n);
-    let tag = name[name.rfind('/').map_or(0, |i| i + 1)..].split_once(':').map(|(_, t)| t);
-    let latest = tag == Some("latest") || (tag.is_none() && !image.contains('@'));
+    let image = ImageName::of(c.image.as_deref().unwrap_or(""));
+    let latest = image.tag == Some("latest") || (image.tag.is_none() && image.digest.is_none());
     c.image_pull_policy.get_or_insert_with(|| if latest { "Always" } else { "IfNotPresent" }.into());
     c.termination_message_path.get_or_insert_with(|| "/dev/termination-log".into());
     c.termination_message_policy.get_or_insert_with(|| "File".into());

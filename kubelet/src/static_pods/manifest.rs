@@ -3,6 +3,7 @@
 use super::defaults;
 use crate::pod::spec::CONFIG_SOURCE;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration, Volume};
+use machinery::validation::{dns1123_label, dns1123_subdomain};
 use std::path::Path;
 
 /// The hash of a pod's manifest; its UID too.
@@ -55,21 +56,11 @@ pub fn parse(text: &str, path: &Path, node_name: &str, seen: jiff::Timestamp) ->
     Ok(pod)
 }
 
-fn is_subdomain(name: &str) -> bool {
-    let label = |l: &str| {
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        edge(l.chars().next())
-            && edge(l.chars().next_back())
-            && l.chars().all(|c| c == '-' || c.is_ascii_lowercase() || c.is_ascii_digit())
-    };
-    name.len() <= 253 && name.split('.').all(label)
-}
-
 /// What would keep the pod from running, or let a file reach what only the API server may give out. The mirror passes the whole
 /// validation of the API server.
 fn validate(name: &Option<String>, spec: &PodSpec) -> Result<(), String> {
     let name = name.as_deref().unwrap_or("");
-    if !is_subdomain(name) {
+    if !dns1123_subdomain(name).is_empty() {
         return Err(format!("invalid pod: metadata.name: Invalid value: {name:?}: a lowercase RFC 1123 subdomain is needed"));
     }
     if spec.containers.is_empty() {
@@ -77,7 +68,7 @@ fn validate(name: &Option<String>, spec: &PodSpec) -> Result<(), String> {
     }
     let mut names = std::collections::HashSet::new();
     for c in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
-        if !is_subdomain(&c.name) || c.name.contains('.') || !names.insert(c.name.as_str()) {
+        if !dns1123_label(&c.name).is_empty() || !names.insert(c.name.as_str()) {
             return Err(format!("invalid pod: a container's name {:?} is no DNS label, or comes twice", c.name));
         }
         if c.image.as_deref().unwrap_or("").trim().is_empty() {

@@ -1,6 +1,6 @@
 //! Requests: typed ones on k8s-openapi kinds, dynamic ones on object trees.
 
-use crate::json::{Json, List};
+use crate::json::{Json, List, ListMeta};
 use crate::object::collection_path;
 use crate::transport::{Body, Transport};
 use crate::{Error, Object, Result};
@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Largest answer read into memory at once; longer lists are read in chunks.
 const MAX_ANSWER: usize = 256 << 20;
+/// Objects of one such chunk.
+const PAGE: u32 = 500;
 
 /// A client of one API server under one identity. Cheap to clone.
 #[derive(Clone)]
@@ -213,12 +215,29 @@ impl Client {
     }
     /// One chunk of a list (all of it where `limit` is 0).
     pub async fn list<K: Object>(&self, namespace: &str, options: &ListOptions) -> Result<List<K>> {
-        let path = with_query(K::collection_path(namespace), &options.query());
-        let bytes = self.request(Method::GET, &path, JSON, Bytes::new()).await?;
+        let (path, bytes) = self.get_list(JSON, &K::collection_path(namespace), options).await?;
         K::list_from_json(&bytes).map_err(|e| malformed(&format!("GET {path}"), &e))
     }
+    /// Hands over all pages of a list; answers the revision that they show.
+    pub(crate) async fn get_pages(
+        &self,
+        accept: &str,
+        path: &str,
+        options: &ListOptions,
+        mut page: impl FnMut(&[u8]) -> serde_json::Result<ListMeta>,
+    ) -> Result<String> {
+        let mut options = ListOptions { limit: PAGE, ..options.clone() };
+        loop {
+            let (path, bytes) = self.get_list(accept, path, &options).await?;
+            let meta = page(&bytes).map_err(|e| malformed(&format!("GET {path}"), &e))?;
+            if meta.continue_token.is_empty() {
+                return Ok(meta.resource_version);
+            }
+            options.continue_token = meta.continue_token;
+        }
+    }
     /// A page of a list, and the path with the query.
-    pub(crate) async fn get_list(&self, accept: &str, path: &str, options: &ListOptions) -> Result<(String, Bytes)> {
+    async fn get_list(&self, accept: &str, path: &str, options: &ListOptions) -> Result<(String, Bytes)> {
         let path = with_query(path.to_owned(), &options.query());
         let bytes = self.request_accepting(accept, Method::GET, &path, JSON, Bytes::new()).await?;
         Ok((path, bytes))

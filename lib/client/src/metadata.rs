@@ -40,17 +40,14 @@ impl Client {
 
     /// The metadata of a collection.
     pub async fn list_metadata(&self, path: &str) -> Result<Vec<PartialObject>> {
-        let mut options = ListOptions { limit: 500, ..ListOptions::default() };
         let mut items = Vec::new();
-        loop {
-            let (path, body) = self.get_list(LIST, path, &options).await?;
-            let page = PartialObject::list_from_json(&body).map_err(|e| malformed(&format!("GET {path}"), &e))?;
+        let page = |json: &[u8]| {
+            let page = PartialObject::list_from_json(json)?;
             items.extend(page.items);
-            if page.metadata.continue_token.is_empty() {
-                return Ok(items);
-            }
-            options.continue_token = page.metadata.continue_token;
-        }
+            Ok(page.metadata)
+        };
+        self.get_pages(LIST, path, &ListOptions::default(), page).await?;
+        Ok(items)
     }
 
     /// Lists and watches `path` until dropped. The same object may be told more than once.

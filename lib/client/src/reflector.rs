@@ -1,7 +1,6 @@
 //! Lists and watches a collection, and tells a sink: client-go's Reflector. It knows no types, so that there is one loop for all
 //! kinds in the program.
 
-use crate::api::malformed;
 use crate::json::ListMeta;
 use crate::retry::Backoff;
 use crate::watch::{WatchEvent, wants_pause};
@@ -74,16 +73,9 @@ impl Reflector {
     }
 
     async fn list(&self, sink: &mut dyn Sink) -> Result<String> {
-        let mut options = ListOptions { limit: 500, ..self.options.clone() };
         sink.begin();
-        loop {
-            let (path, bytes) = self.client.get_list(self.accept.0, &self.path, &options).await?;
-            let meta = sink.page(&bytes).map_err(|e| malformed(&format!("GET {path}"), &e))?;
-            if meta.continue_token.is_empty() {
-                sink.listed(&meta.resource_version);
-                return Ok(meta.resource_version);
-            }
-            options.continue_token = meta.continue_token;
-        }
+        let revision = self.client.get_pages(self.accept.0, &self.path, &self.options, |json| sink.page(json)).await?;
+        sink.listed(&revision);
+        Ok(revision)
     }
 }

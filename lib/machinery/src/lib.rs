@@ -2,6 +2,7 @@
 //!
 //! No IO and no async here: everything is a function of its arguments.
 
+pub mod component_config;
 pub mod duration;
 pub mod field;
 pub mod fields;

@@ -186,6 +186,11 @@ impl Authority {
         Self::from_pair(pair)
     }
 
+    /// A certificate for a server that was given none, signed by an authority of its own that nobody keeps.
+    pub fn issue_alone(identity: &Identity) -> Result<Pair> {
+        Self::generate(&format!("{}-ca", identity.common_name))?.issue(identity, LEAF_LIFETIME)
+    }
+
     /// An authority that exists, from PEM. PKCS#8, PKCS#1 and SEC1 keys are read.
     pub fn from_pair(pair: Pair) -> Result<Self> {
         let key = KeyPair::try_from(&pair.private_key()?)?;

@@ -2,6 +2,7 @@
 //! effect here; fields that choose behaviour are acted on, or refused when they ask for what is not built. An unknown field is an
 //! error, as upstream reads these files.
 
+use machinery::component_config::{self, is_unset};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -9,18 +10,6 @@ use std::path::{Path, PathBuf};
 struct File {
     path: String,
     fields: serde_json::Map<String, Value>,
-}
-
-/// What a field says by not being there.
-fn unset(v: &Value) -> bool {
-    match v {
-        Value::Null => true,
-        Value::String(s) => s.is_empty() || s == "0s",
-        Value::Bool(b) => !b,
-        Value::Number(n) => n.as_f64() == Some(0.0),
-        Value::Array(a) => a.iter().all(unset),
-        Value::Object(o) => o.values().all(unset),
-    }
 }
 
 impl File {
@@ -32,12 +21,7 @@ impl File {
 
     fn parse(text: &str, path: String, api_versions: &[&str], kind: &str) -> Result<Self, String> {
         let value: Value = serde_saphyr::from_str(text).map_err(|e| format!("--config: {path}: {e}"))?;
-        let Value::Object(mut fields) = value else { return Err(format!("--config: {path}: no object")) };
-        let mut word = |key: &str| fields.remove(key).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-        let (version, found) = (word("apiVersion"), word("kind"));
-        if found != kind || !api_versions.contains(&version.as_str()) {
-            return Err(format!("--config: {path}: {version}, {found} is not {}, {kind}", api_versions[0]));
-        }
+        let fields = component_config::fields(value, api_versions, kind).map_err(|e| format!("--config: {path}: {e}"))?;
         Ok(Self { path, fields })
     }
 
@@ -70,7 +54,7 @@ impl File {
     }
     /// What was not taken asks for something that is not built, unless it is empty.
     fn end(self) -> Result<(), String> {
-        match self.fields.iter().find(|(_, v)| !unset(v)) {
+        match self.fields.iter().find(|(_, v)| !is_unset(v)) {
             None => Ok(()),
             Some((name, v)) => Err(format!("--config: {}: {name}: {v} is not built", self.path)),
         }
@@ -106,7 +90,7 @@ impl SchedulerFile {
                 match name.as_str() {
                     "schedulerName" => scheduler_name = v.as_str().map(str::to_owned),
                     "percentageOfNodesToScore" => percentage = v.as_u64().or(percentage),
-                    _ if unset(v) => {}
+                    _ if is_unset(v) => {}
                     other => return Err(format!("--config: {}: profiles[0].{other} is not built", f.path)),
                 }
             }

@@ -232,7 +232,7 @@ pub fn run(flags: &Flags) -> Result<(), String> {
             server: flags.api.master.clone(),
         };
         let client = tokio::select! {
-            c = source.client() => c?.with_user_agent("kubelet/v1.36.3"),
+            c = source.client() => c?.with_user_agent(&format!("kubelet/{}", super::VERSION)),
             () = stop.cancelled() => return Ok(()),
         };
         let kubelet = ::kubelet::build(config, client).map_err(|e| e.to_string())?;

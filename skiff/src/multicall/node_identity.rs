@@ -63,7 +63,7 @@ impl Source<'_> {
         let config = self.load(bootstrap).map_err(|e| format!("--bootstrap-kubeconfig: {e}"))?;
         let (server, ca) = (config.server.clone(), config.ca_pem.clone().unwrap_or_default());
         let client = Client::new(Arc::new(HttpsTransport::new(config).map_err(|e| e.to_string())?));
-        let pair = client_certificate(&client.with_user_agent("kubelet/v1.36.3"), self.node_name).await;
+        let pair = client_certificate(&client.with_user_agent(&format!("kubelet/{}", super::VERSION)), self.node_name).await;
         store(&self.current(), &pair.map_err(|e| format!("asking for the node's certificate: {e}"))?)?;
         let (file, ca) = (self.current(), base64::engine::general_purpose::STANDARD.encode(ca));
         let name = "default";

@@ -101,7 +101,7 @@ fn attempt(live: &Value, applied: &Value, managers: &Managers, id: &Id, force: b
         _ => merged,
     };
     let changes = compare(live, &object, req).map_err(typing_failed)?;
-    let changed = changes.changed();
+    let (changed, removed) = changes.into_changed_and_removed();
     let mut conflicts = Conflicts::new();
     for (other, e) in managers.iter_mut().filter(|(other, _)| *other != id) {
         let conflict = e.fields.intersection(&changed);
@@ -109,7 +109,7 @@ fn attempt(live: &Value, applied: &Value, managers: &Managers, id: &Id, force: b
             conflicts.insert(other.clone(), conflict);
         }
         e.fields.subtract(&changed);
-        e.fields.subtract(&changes.removed);
+        e.fields.subtract(&removed);
     }
     if !force && !conflicts.is_empty() {
         return Ok(Err(conflicts));

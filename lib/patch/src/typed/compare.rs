@@ -33,10 +33,6 @@ impl Comparison {
         // On creation nothing is modified, and all that there is is added.
         (if modified.is_empty() { added } else { modified.union(&added) }, removed)
     }
-    /// Modified and added.
-    pub fn changed(&self) -> Set {
-        self.modified.clone().union(&self.added)
-    }
 }
 
 /// What a value that was not there before adds: all of it, made in place instead of path by path. `None` where the walker has an
