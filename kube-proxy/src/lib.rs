@@ -1,9 +1,12 @@
 //! Services to nftables: verdict maps, changed incrementally over netlink in one transaction per sync.
 //!
 //! `model` says what the kernel should hold for each Service port, `plan` turns a change of that into operations, `kernel` carries
-//! operations out on our own table, `proxy` watches Services and EndpointSlices and drives the three.
+//! operations out on our own table, `proxy` watches Services and EndpointSlices and drives the three. `health_check` tells load
+//! balancers which nodes have endpoints.
 
+mod claims;
 mod conntrack;
+mod health_check;
 mod kernel;
 mod model;
 mod plan;

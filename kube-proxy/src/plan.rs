@@ -4,6 +4,7 @@
 //! index, looks (n, index) up in the map `endpoints` and rewrites the destination; so a packet costs two hash lookups, however many
 //! Services there are.
 
+use crate::claims::Claims;
 use crate::model::{Endpoint, ServicePort};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -145,6 +146,9 @@ pub struct State {
     cluster_cidr: Option<Ipv4Net>,
     /// By `namespace/name:port`; sorted, so that the ports of one Service are found without a look at all others.
     ports: BTreeMap<String, (u32, ServicePort)>,
+    claims: Claims,
+    /// What those ports asked for that did not get all of it.
+    refused: HashMap<String, ServicePort>,
     next: u32,
     cluster_ips: Counted<Ipv4Addr>,
     hairpins: Counted<Ipv4Addr>,
@@ -155,15 +159,17 @@ impl State {
         Self {
             cluster_cidr,
             ports: BTreeMap::new(),
+            claims: Claims::default(),
+            refused: HashMap::new(),
             next: 1,
             cluster_ips: Counted(HashMap::new()),
             hairpins: Counted(HashMap::new()),
         }
     }
 
-    /// The Service port known by a name.
+    /// The Service port known by a name, as it was asked for.
     pub fn get(&self, name: &str) -> Option<&ServicePort> {
-        self.ports.get(name).map(|(_, p)| p)
+        self.refused.get(name).or_else(|| self.ports.get(name).map(|(_, p)| p))
     }
 
     /// Names of the ports of one Service: those that begin with `namespace/name:`.
@@ -173,9 +179,41 @@ impl State {
         from.map(|(k, _)| k).take_while(|k| k.starts_with(&prefix)).cloned().collect()
     }
 
-    /// The operations that bring the kernel from what it holds for `name` to `want`, in the order that the kernel demands: what
-    /// refers to a chain goes before the chain and comes after it.
-    pub fn change(&mut self, name: &str, want: Option<ServicePort>) -> Vec<Op> {
+    /// The operations that bring the kernel from what it holds to what is wanted of these Service ports, each of which comes once.
+    /// Others may change with them: who asked for an address that is free now gets it.
+    pub fn change(&mut self, wanted: Vec<(String, Option<ServicePort>)>) -> Vec<Op> {
+        let mut touched = BTreeSet::new();
+        for (name, want) in &wanted {
+            let had = self.refused.get(name).or_else(|| self.ports.get(name).map(|(_, p)| p));
+            touched.extend(self.claims.put(name, had, want.as_ref()));
+        }
+        for (name, _) in &wanted {
+            touched.remove(name);
+        }
+        let others = touched.into_iter().map(|name| (self.get(&name).cloned(), name)).map(|(want, name)| (name, want));
+        let others: Vec<_> = others.collect();
+        let mut ops = Vec::new();
+        for (name, want) in others.into_iter().chain(wanted) {
+            let granted = want.as_ref().and_then(|w| self.claims.granted(&name, w));
+            let was_refused = self.refused.remove(&name).is_some();
+            let gets = match (granted, want) {
+                (Some(granted), Some(want)) => {
+                    if !was_refused {
+                        tracing::warn!(port = name, "another Service has an address and port that this one asks for");
+                    }
+                    self.refused.insert(name.clone(), want);
+                    Some(granted)
+                }
+                (_, want) => want,
+            };
+            ops.extend(self.replace(&name, gets));
+        }
+        ops
+    }
+
+    /// The operations for one port, in the order that the kernel demands: what refers to a chain goes before the chain and comes
+    /// after it.
+    fn replace(&mut self, name: &str, want: Option<ServicePort>) -> Vec<Op> {
         let had = self.ports.remove(name);
         if let (Some((id, old)), Some(new)) = (&had, &want)
             && old == new

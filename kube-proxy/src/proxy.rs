@@ -1,11 +1,12 @@
 //! Watches Services and EndpointSlices and keeps the kernel in step: what changed since the last sync goes into one transaction.
 
 use crate::conntrack;
+use crate::health_check::HealthChecks;
 use crate::kernel::{Fixed, Kernel, Netlink};
-use crate::model::service_ports;
+use crate::model::{Place, health_check, service_ports};
 use crate::plan::{Op, State};
 use crate::{Result, services};
-use client::k8s_openapi::api::core::v1::Service;
+use client::k8s_openapi::api::core::v1::{Node, Service};
 use client::k8s_openapi::api::discovery::v1::EndpointSlice;
 use client::{Client, Informer, InformerEvent, Informers, ListOptions, Object, key_of};
 use futures::future::BoxFuture;
@@ -52,6 +53,8 @@ pub struct Proxy {
     config: Config,
     services: Arc<Informer<Service>>,
     slices: Arc<Informer<EndpointSlice>>,
+    /// This node alone, for its zone.
+    node: Arc<Informer<Node>>,
     dirty: Arc<Dirty>,
     synced: watch::Sender<bool>,
     /// Dropping it would stop the watches.
@@ -60,6 +63,7 @@ pub struct Proxy {
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const BY_SERVICE: &str = "service";
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 fn service_of(slice: &EndpointSlice) -> Option<String> {
     Some(key_of(slice.namespace(), slice.label(SERVICE_NAME)?))
@@ -83,7 +87,20 @@ pub fn build(config: Config, client: &Client) -> Proxy {
         InformerEvent::Added(o) | InformerEvent::Deleted(o) => service_of(o).into_iter().for_each(|k| d.add(k)),
         InformerEvent::Updated { old, new } => service_of(old).into_iter().chain(service_of(new)).for_each(|k| d.add(k)),
     });
-    Proxy { config, services, slices, dirty, synced: watch::Sender::new(false), _informers: informers }
+    let field_selector = format!("metadata.name={}", config.node_name);
+    let node = informers.with::<Node>("", ListOptions { field_selector, ..ListOptions::default() });
+    let (d, all) = (dirty.clone(), services.clone());
+    let zone = |n: &Node| n.label(ZONE).map(str::to_owned);
+    node.add_handler(move |e| {
+        let moved = match e {
+            InformerEvent::Added(n) | InformerEvent::Deleted(n) => zone(n).is_some(),
+            InformerEvent::Updated { old, new } => zone(old) != zone(new),
+        };
+        if moved {
+            all.list().iter().for_each(|s| d.add(s.key()));
+        }
+    });
+    Proxy { config, services, slices, node, dirty, synced: watch::Sender::new(false), _informers: informers }
 }
 
 impl Proxy {
@@ -108,8 +125,9 @@ impl Proxy {
         }
         let mut retry = client::retry::Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
         let mut state: Option<State> = None;
+        let mut checks = HealthChecks::default();
         loop {
-            let outcome = self.sync(&mut kernel, &mut state).await;
+            let outcome = self.sync(&mut kernel, &mut state, &mut checks).await;
             let pause = match outcome {
                 Ok(()) => {
                     retry.reset();
@@ -131,7 +149,7 @@ impl Proxy {
     }
 
     /// Brings the kernel in step with the informers: all of it the first time and after an error, then what is dirty.
-    async fn sync(&self, kernel: &mut impl Kernel, state: &mut Option<State>) -> Result<()> {
+    async fn sync(&self, kernel: &mut impl Kernel, state: &mut Option<State>, checks: &mut HealthChecks) -> Result<()> {
         let mut names = std::mem::take(&mut *self.dirty.services.lock());
         if state.is_none() {
             let fixed = Fixed {
@@ -143,14 +161,18 @@ impl Proxy {
             names.extend(self.services.list().iter().map(|s| s.key()));
         }
         let current = state.get_or_insert_with(|| State::new(self.config.cluster_cidr));
-        let mut ops: Vec<Op> = Vec::new();
+        let node = self.node.list().into_iter().next();
+        let zone = node.as_ref().and_then(|n| n.label(ZONE)).unwrap_or("");
+        let here = Place { node: &self.config.node_name, zone };
+        let mut wanted = Vec::new();
         let mut stale = Vec::new();
         for name in names {
             let mut known: BTreeSet<String> = current.names_of(&name).into_iter().collect();
-            let ports = self
-                .services
-                .get_key(&name)
-                .map(|s| service_ports(&s, &self.slices.by_index(BY_SERVICE, &name), &self.config.node_name));
+            let service = self.services.get_key(&name);
+            let slices = self.slices.by_index(BY_SERVICE, &name);
+            let check = service.as_ref().and_then(|s| health_check(s, &slices, here.node));
+            checks.set(&name, check).await;
+            let ports = service.map(|s| service_ports(&s, &slices, here));
             for (port_name, port) in ports.unwrap_or_default() {
                 if port.cluster_ip.is_some_and(|ip| self.config.own_service_ips.contains(&ip)) {
                     continue;
@@ -158,13 +180,14 @@ impl Proxy {
                 let key = format!("{name}:{port_name}");
                 known.remove(&key);
                 stale.extend(conntrack::stale(current.get(&key), Some(&port)));
-                ops.extend(current.change(&key, Some(port)));
+                wanted.push((key, Some(port)));
             }
             for gone in known {
                 stale.extend(conntrack::stale(current.get(&gone), None));
-                ops.extend(current.change(&gone, None));
+                wanted.push((gone, None));
             }
         }
+        let mut ops: Vec<Op> = current.change(wanted);
         if ops.is_empty() {
             return Ok(());
         }

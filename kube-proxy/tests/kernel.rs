@@ -95,7 +95,7 @@ async fn scenario() {
     kernel.reset(&fixed).await.expect("and made anew");
 
     let mut change = async |kernel: &mut Netlink, want: Option<ServicePort>| {
-        let ops = state.change("ns/a:", want);
+        let ops = state.change(vec![("ns/a:".to_owned(), want)]);
         kernel.apply(&ops).await.unwrap_or_else(|e| panic!("{e}: {ops:?}"));
     };
     change(&mut kernel, Some(port(&["10.244.0.5"]))).await;
@@ -129,11 +129,11 @@ async fn scenario() {
 
     // As after a restart in a large cluster: one transaction, far larger than a socket takes by default.
     let mut many = State::new(fixed.cluster_cidr);
-    let mut ops = Vec::new();
+    let mut wanted = Vec::new();
     for n in 0..5000 {
         let service = ServicePort { cluster_ip: Some(Ipv4Addr::from(0x0a60_1000 + n)), node_port: 0, ..port(&["10.244.0.5"]) };
-        ops.extend(many.change(&format!("ns/s{n}:"), Some(service)));
+        wanted.push((format!("ns/s{n}:"), Some(service)));
     }
-    kernel.apply(&ops).await.expect("5,000 Services at once");
+    kernel.apply(&many.change(wanted)).await.expect("5,000 Services at once");
     assert_eq!(ask(&mut connect("10.96.35.135:80").expect("the last one answers")), "a");
 }
