@@ -1,16 +1,20 @@
 //! A container's environment: envFrom, env with its sources, and the variables of Services (upstream kubelet_pods.go).
 
-use super::{expansion, fields, spec};
+use super::{env_file, expansion, fields, spec};
 use crate::context::Context;
-use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod, Service};
-use std::collections::BTreeMap;
+use crate::volumes::Ready;
+use k8s_openapi::api::core::v1::{Container, EnvVarSource, FileKeySelector, Pod, Service};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Ordered name and value pairs.
 pub type Env = Vec<(String, String)>;
 
+/// The pod's volumes, by name.
+type Volumes = HashMap<String, Ready>;
+
 /// The environment of `c`, or why it cannot be made (the message of CreateContainerConfigError).
-pub async fn make(ctx: &Context, pod: &Pod, c: &Container, pod_ips: &[String]) -> Result<Env, String> {
+pub async fn make(ctx: &Context, pod: &Pod, c: &Container, pod_ips: &[String], volumes: &Volumes) -> Result<Env, String> {
     let uid = pod.metadata.uid.as_deref().unwrap_or("");
     let ns = pod.metadata.namespace.as_deref().unwrap_or("");
     let services = service_env(ctx, ns, spec::spec(pod).enable_service_links.unwrap_or(true));
@@ -43,6 +47,10 @@ pub async fn make(ctx: &Context, pod: &Pod, c: &Container, pod_ips: &[String]) -
     for var in c.env.iter().flatten() {
         let value = match (&var.value, &var.value_from) {
             (Some(v), _) if !v.is_empty() => expansion::expand(v, |n| known.get(n).or_else(|| services.get(n)).cloned()),
+            (_, Some(EnvVarSource { file_key_ref: Some(r), .. })) => match from_file(volumes, r)? {
+                Some(v) => v,
+                None => continue,
+            },
             (_, Some(from)) => match source(ctx, pod, c, from, pod_ips).await? {
                 Some(v) => v,
                 None => continue,
@@ -97,10 +105,27 @@ async fn source(ctx: &Context, pod: &Pod, c: &Container, from: &EnvVarSource, ip
             None => Err(format!("couldn't find key {} in Secret {ns}/{}", k.key, k.name)),
         };
     }
-    if from.file_key_ref.is_some() {
-        return Err("fileKeyRef is not supported".into());
-    }
     Ok(None)
+}
+
+/// A variable that a file in a volume assigns; an empty one counts as missing.
+fn from_file(volumes: &Volumes, r: &FileKeySelector) -> Result<Option<String>, String> {
+    let volume = volumes
+        .get(&r.volume_name)
+        .ok_or_else(|| format!("cannot find the volume {:?} referenced by FileKeyRef", r.volume_name))?;
+    let parsed = env_file::read(&volume.path, &r.path).map_err(|e| e.to_string()).and_then(|t| env_file::value(&t, &r.key));
+    let value = parsed.map_err(|e| {
+        tracing::warn!(volume = r.volume_name, path = r.path, error = e, "environment file not parsed");
+        "couldn't parse env file".to_owned()
+    })?;
+    match value.is_empty() {
+        false => Ok(Some(value)),
+        true if r.optional == Some(true) => Ok(None),
+        true => {
+            let file = volume.path.join(&r.path);
+            Err(format!("environment variable key {:?} not found in file {:?}", r.key, file.display().to_string()))
+        }
+    }
 }
 
 /// Variables of the namespace's Services, and always those of default/kubernetes.

@@ -7,6 +7,7 @@ pub mod conditions;
 pub mod container;
 pub mod dns;
 pub mod env;
+mod env_file;
 pub mod expansion;
 pub mod fields;
 pub mod hooks;

@@ -120,7 +120,7 @@ impl Worker {
             warn(&m);
             NotStarted::new("CreateContainerConfigError", m)
         };
-        let env = env::make(&ctx, pod, c, &ips).await.map_err(refuse)?;
+        let env = env::make(&ctx, pod, c, &ips, &self.volumes.ready).await.map_err(refuse)?;
         let volumes = mounts::Sources { ready: &self.volumes.ready, images: &mounted };
         let mounts = mounts::make(&ctx, pod, c, &volumes, &ips, &env).map_err(refuse)?;
         let start = Start { restart_count, env: &env, image_ref: &image.id, image: &image, target, mounts };
