@@ -143,6 +143,7 @@ pub struct KubeletConfiguration {
     #[serde(rename = "imageMinimumGCAge", deserialize_with = "duration")]
     pub image_minimum_gc_age: Duration,
     pub enable_debugging_handlers: bool,
+    pub enable_system_log_handler: bool,
     #[serde(deserialize_with = "duration")]
     pub streaming_connection_idle_timeout: Duration,
 }
@@ -199,6 +200,7 @@ impl Default for KubeletConfiguration {
             image_gc_low_threshold_percent: 80,
             image_minimum_gc_age: Duration::from_secs(120),
             enable_debugging_handlers: true,
+            enable_system_log_handler: true,
             streaming_connection_idle_timeout: Duration::from_secs(4 * 3600),
         }
     }

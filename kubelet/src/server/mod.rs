@@ -6,7 +6,9 @@ mod logs;
 mod metrics;
 mod stats;
 mod stream;
+mod system_logs;
 
+use crate::config::KubeletConfiguration;
 use crate::context::Context;
 use crate::kubelet::{Pods, StartError};
 use auth::Auth;
@@ -164,6 +166,15 @@ fn decode(s: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Why the configuration has the paths below `first` closed, if it has.
+fn disabled(k: &KubeletConfiguration, first: &str) -> Option<&'static str> {
+    let debugging = ["run", "exec", "attach", "portForward", "containerLogs", "runningpods", "logs"];
+    if !k.enable_debugging_handlers && debugging.contains(&first) {
+        return Some("Debug endpoints are disabled.\n");
+    }
+    (!k.enable_system_log_handler && first == "logs").then_some("logs endpoint is disabled.\n")
+}
+
 impl Service {
     async fn handle(&self, request: Request<Incoming>, certificates: &[rustls::pki_types::CertificateDer<'static>]) -> Answer {
         let path = request.uri().path().to_owned();
@@ -178,7 +189,11 @@ impl Service {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let query = Query::of(request.uri().query());
         let get = request.method() == Method::GET;
+        if let Some(why) = parts.first().and_then(|p| disabled(&self.ctx.config.kubelet, p)) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, why);
+        }
         match parts.as_slice() {
+            ["logs", rest @ ..] if get => system_logs::serve(&self.ctx, rest, path.ends_with('/')).await,
             ["healthz" | "healthz", ..] if get => text(StatusCode::OK, "ok"),
             ["pods"] if get => self.pod_list(),
             ["runningpods"] if get => self.pod_list(),
@@ -262,5 +277,22 @@ mod tests {
         assert_eq!(q.all("command"), ["sh", "-c", "a b&c"]);
         assert!(q.truth("tty") && !q.truth("input"));
         assert_eq!(q.get("bad"), Some("%zz"));
+    }
+
+    #[test]
+    fn closed_paths() {
+        let all = KubeletConfiguration::default();
+        let no_logs = KubeletConfiguration { enable_system_log_handler: false, ..all.clone() };
+        let none = KubeletConfiguration { enable_debugging_handlers: false, ..all.clone() };
+        for (name, k, first, want) in [
+            ("by default", &all, "exec", false),
+            ("log handler off", &no_logs, "logs", true),
+            ("log handler off, others on", &no_logs, "containerLogs", false),
+            ("debugging off", &none, "exec", true),
+            ("debugging off, logs too", &none, "logs", true),
+            ("what is no debugging", &none, "metrics", false),
+        ] {
+            assert_eq!(disabled(k, first).is_some(), want, "{name}");
+        }
     }
 }
