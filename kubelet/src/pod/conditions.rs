@@ -1,7 +1,7 @@
 //! A pod's phase and conditions (upstream getPhase, status/generate.go).
 
-use super::spec;
 use super::status::Inputs;
+use super::{restart_all, spec};
 use crate::context::Context;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodStatus};
 
@@ -14,7 +14,7 @@ pub const OWNED: [&str; 8] = [
     "PodReadyToStartContainers",
     "PodResizePending",
     "PodResizeInProgress",
-    "AllContainersRestarting",
+    restart_all::CONDITION,
 ];
 
 /// The phase that container statuses amount to.
@@ -47,7 +47,10 @@ pub fn phase(pod: &Pod, statuses: &[&ContainerStatus], terminal: bool, started: 
             continue;
         }
         match exit(state).or_else(|| exit(s.last_state.as_ref()).filter(|_| is_waiting)) {
-            Some(code) if !is_running => failed_init += i32::from(code != 0 && !spec::restarts_after(pod, c, code)),
+            Some(code) if !is_running => {
+                let again = spec::restarts_after(pod, c, code) || restart_all::ended_by_it(s.last_state.as_ref());
+                failed_init += i32::from(code != 0 && !again);
+            }
             _ => pending_init += 1,
         }
     }
@@ -67,7 +70,8 @@ pub fn phase(pod: &Pod, statuses: &[&ContainerStatus], terminal: bool, started: 
             match exit(s.last_state.as_ref()) {
                 Some(code) => {
                     stopped += 1;
-                    final_ += i32::from(!spec::restarts_after(pod, c, code));
+                    let again = spec::restarts_after(pod, c, code) || restart_all::ended_by_it(s.last_state.as_ref());
+                    final_ += i32::from(!again);
                 }
                 None => waiting += 1,
             }
@@ -111,14 +115,21 @@ pub fn all(ctx: &Context, i: &Inputs<'_>, status: &PodStatus) -> Vec<PodConditio
     let (needs_sandbox, _, _) = spec::sandbox_changed(i.pod, i.record);
     let containers_ready = containers_ready(i.pod, &statuses, phase);
     let ready = ready(i.pod, &out, &containers_ready);
+    let was_initialized = old.iter().any(|c| c.type_ == "Initialized" && c.status == "True");
+    let initialized = match initialized(i.pod, &statuses, phase) {
+        // Once and for all, even if init containers run again.
+        part if !part.ok && was_initialized => Part::of(true),
+        part => part,
+    };
     let parts = [
         ("PodReadyToStartContainers", Part::of(!needs_sandbox)),
-        ("Initialized", initialized(i.pod, &statuses, phase)),
+        ("Initialized", initialized),
         ("Ready", ready),
         ("ContainersReady", containers_ready),
         ("PodScheduled", Part::of(true)),
     ];
-    for (kind, part) in parts {
+    let restarting = restart_all::possible(i.pod).then(|| (restart_all::CONDITION, restarting(i, phase)));
+    for (kind, part) in parts.into_iter().chain(restarting) {
         let truth = if part.ok { "True" } else { "False" };
         let before = old.iter().find(|c| c.type_ == kind);
         let same = before.filter(|c| c.status == truth);
@@ -163,6 +174,17 @@ impl Part {
     }
     fn because(ok: bool, reason: &'static str, message: String) -> Self {
         Self { ok, reason: Some(reason), message }
+    }
+}
+
+fn restarting(i: &Inputs<'_>, phase: &str) -> Part {
+    match phase {
+        "Succeeded" => Part::because(false, "PodCompleted", String::new()),
+        "Failed" => Part::because(false, "PodFailed", String::new()),
+        _ if restart_all::wanted(i.pod, i.record, i.old) && restart_all::any_left(i.pod, i.record) => {
+            Part::because(true, "RestartAllContainersStarted", "container exited with restart policy rule".into())
+        }
+        _ => Part::of(false),
     }
 }
 

@@ -16,6 +16,7 @@ mod kill;
 mod mounts;
 pub mod resize;
 pub mod resources;
+mod restart_all;
 pub mod sandbox;
 pub mod security;
 pub mod spec;

@@ -2,7 +2,7 @@
 
 use crate::runtime::{CONTAINER_NAME_LABEL, PodRecord};
 use cri::v1 as api;
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use machinery::quantity::{Format, Quantity as Amount};
 use std::collections::BTreeMap;
@@ -87,19 +87,23 @@ pub fn restart_policy(pod: &Pod) -> &str {
     spec(pod).restart_policy.as_deref().unwrap_or("Always")
 }
 
-/// Whether a container that ended with this code starts again (container rules, then its policy, then the pod's).
-pub fn restarts_after(pod: &Pod, c: &Container, exit_code: i32) -> bool {
-    for rule in c.restart_policy_rules.iter().flatten() {
-        let Some(codes) = &rule.exit_codes else { continue };
+/// The first of a container's rules that an exit code matches.
+pub fn matching_rule(c: &Container, exit_code: i32) -> Option<&ContainerRestartRule> {
+    c.restart_policy_rules.iter().flatten().find(|rule| {
+        let Some(codes) = &rule.exit_codes else { return false };
         let listed = codes.values.iter().flatten().any(|v| *v == exit_code);
-        let matches = match codes.operator.as_str() {
+        match codes.operator.as_str() {
             "In" => listed,
             "NotIn" => !listed,
             _ => false,
-        };
-        if matches {
-            return rule.action == "Restart";
         }
+    })
+}
+
+/// Whether a container that ended with this code starts again (container rules, then its policy, then the pod's).
+pub fn restarts_after(pod: &Pod, c: &Container, exit_code: i32) -> bool {
+    if matching_rule(c, exit_code).is_some_and(|r| matches!(r.action.as_str(), "Restart" | "RestartAllContainers")) {
+        return true;
     }
     match c.restart_policy.as_deref().unwrap_or(restart_policy(pod)) {
         "Never" => false,

@@ -3,7 +3,7 @@
 
 use super::container::{RESTART_COUNT, TERMINATION_PATH, TERMINATION_POLICY};
 use super::resize::Resizing;
-use super::{conditions, spec};
+use super::{conditions, restart_all, spec};
 use crate::context::Context;
 use crate::probes::{ProbeKind, Verdict};
 use crate::runtime::PodRecord;
@@ -135,7 +135,12 @@ fn container_status(
     let default_reason = if has_init { "PodInitializing" } else { "ContainerCreating" };
     let old = old.and_then(|o| o.iter().find(|s| s.name == c.name));
     let mut found = i.record.containers.iter().filter(|s| spec::container_name(s) == c.name);
-    let mut status = match (found.next(), old) {
+    let removed = old.filter(|_| restart_all::wanted(i.pod, i.record, i.old)).and_then(|o| restart_all::removed(c, o));
+    let newest = found.next();
+    if let (None, Some(removed)) = (newest, removed) {
+        return ContainerStatus { volume_mounts: volume_mounts(c), ..removed };
+    }
+    let mut status = match (newest, old) {
         (Some(newest), old) => {
             let mut s = convert(ctx, i.pod, c, newest, old);
             if let Some(r) = i.actuated.get(&newest.id) {

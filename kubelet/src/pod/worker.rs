@@ -6,7 +6,7 @@ use super::backoff::Backoff;
 use super::resize::Resizing;
 use super::status::{Failures, Inputs};
 use super::writer::Writer;
-use super::{kill, spec, status};
+use super::{kill, restart_all, spec, status};
 use crate::admission::Rejection;
 use crate::context::Context;
 use crate::probes::{PodProbes, Target};
@@ -293,6 +293,13 @@ impl Worker {
         }
         if !self.sync_volumes(pod).await {
             return false;
+        }
+        if restart_all::begun(&self.status) {
+            if !self.remove_containers(pod).await {
+                self.failed = true;
+                return false;
+            }
+            self.publish(pod, false, None);
         }
         self.resize(pod).await;
         let plan = actions::compute(pod, &self.record, &self.ctx.probe_results);
