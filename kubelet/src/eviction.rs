@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Bytes each container uses, by name.
-type Containers = Vec<(String, i64)>;
+pub type Containers = Vec<(String, i64)>;
 
 /// A pod that may have to go.
 struct Candidate<T> {
@@ -74,7 +74,8 @@ pub fn admit(ctx: &Context, pod: &Pod) -> Result<(), Rejection> {
 
 const MEMORY_TAINT: &str = "node.kubernetes.io/memory-pressure";
 
-async fn usage(ctx: &Context, resource: &str) -> HashMap<String, Containers> {
+/// What containers use of memory or of disk beside the image, by the UIDs of their pods.
+pub async fn usage(ctx: &Context, resource: &str) -> HashMap<String, Containers> {
     let mut all: HashMap<String, Containers> = HashMap::new();
     for s in ctx.runtime.container_stats().await.unwrap_or_default() {
         let Some(labels) = s.attributes.as_ref().map(|a| &a.labels) else { continue };

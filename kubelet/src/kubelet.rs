@@ -10,7 +10,7 @@ use crate::objects::ObjectCache;
 use crate::pod::spec;
 use crate::pod::worker::Handle;
 use crate::runtime::{CriRuntime, POD_UID_LABEL, Runtime};
-use client::{Client, Clock, EventType, InformerEvent, Informers, ListOptions, Object, Recorder};
+use client::{Client, Clock, InformerEvent, Informers, ListOptions, Object, Recorder};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -241,7 +241,7 @@ async fn relist(ctx: Arc<Context>, pods: Pods) {
 /// How often images are looked at.
 const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
 
-/// Rare chores: log rotation, emptyDir limits, node pressure, unused images, the weight of the Burstable class.
+/// Rare chores: log rotation, limits of local storage, node pressure, unused images, the weight of the Burstable class.
 async fn housekeeping(ctx: Arc<Context>, pods: Pods) {
     let mut images = crate::image_gc::ImageCollector::default();
     let mut images_due = tokio::time::Instant::now();
@@ -255,13 +255,7 @@ async fn housekeeping(ctx: Arc<Context>, pods: Pods) {
             images_due = tokio::time::Instant::now() + IMAGE_GC_PERIOD;
         }
         crate::eviction::relieve(&ctx, &all, &mut images).await;
-        for h in &all {
-            let pod = h.pod();
-            if let Some(message) = crate::volumes::usage::exceeded(&ctx, &pod) {
-                ctx.pod_event(&pod, EventType::Warning, "Evicted", message.clone());
-                h.evict("Evicted", &message, 1);
-            }
-        }
+        crate::local_storage::enforce(&ctx, &all).await;
         let burstable = all.iter().filter(|h| h.is_active()).map(|h| ctx.allocations.of(&h.pod()));
         let milli: i64 = burstable
             .filter(|p| spec::qos_class(p) == "Burstable")

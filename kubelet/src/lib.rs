@@ -16,6 +16,7 @@ mod image_gc;
 mod image_name;
 mod images;
 mod kubelet;
+mod local_storage;
 mod logs;
 mod node;
 mod objects;

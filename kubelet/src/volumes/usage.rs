@@ -1,4 +1,4 @@
-//! emptyDir size limits: a pod whose volume on disk has outgrown its limit is evicted (upstream localStorageEviction).
+//! What a pod's volumes and logs take on disk.
 
 use crate::context::Context;
 use crate::pod::spec::{quantity, spec};
@@ -37,7 +37,7 @@ pub fn local(ctx: &Context, pod: &Pod) -> i64 {
 }
 
 /// Disk blocks of a tree, in bytes.
-fn used(dir: &Path) -> u64 {
+pub fn used(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
     let one = |e: std::fs::DirEntry| {
         let Ok(m) = e.metadata() else { return 0 };
