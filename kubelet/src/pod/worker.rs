@@ -567,13 +567,21 @@ impl Worker {
             Some((_, _, grace)) => Some(*grace),
             None => Some(spec::grace_period(pod)),
         };
-        let shorter = shortened(&self.handle, pod.metadata.deletion_grace_period_seconds);
-        let killed = tokio::select! {
-            biased;
-            r = kill::pod(&ctx, pod, &self.record, grace) => r,
-            () = shorter => {
-                self.handle.wake(); // once more, with less patience
-                return false;
+        let (handle, record) = (self.handle.clone(), self.record.clone());
+        let mut shorter = std::pin::pin!(shortened(&handle, pod.metadata.deletion_grace_period_seconds));
+        let mut kill = std::pin::pin!(kill::pod(&ctx, pod, &record, grace));
+        let killed = loop {
+            tokio::select! {
+                biased;
+                r = &mut kill => break r,
+                () = &mut shorter => {
+                    self.handle.wake(); // once more, with less patience
+                    return false;
+                }
+                // Containers that take their time are probed until they are gone: who still sends to them has to know.
+                () = handle.wake.notified() => {
+                    self.publish(pod, false, evict.clone());
+                }
             }
         };
         if let Err(e) = killed {
