@@ -81,7 +81,8 @@ async fn source(ctx: &Context, pod: &Pod, c: &Container, from: &EnvVarSource, ip
     }
     if let Some(r) = &from.resource_field_ref {
         let other = r.container_name.as_ref().filter(|n| !n.is_empty()).and_then(|n| spec::find_container(pod, n));
-        return fields::resource(other.as_ref().unwrap_or(c), r, &ctx.machine.allocatable()).map(Some);
+        return fields::resource(other.as_ref().unwrap_or(c), r, &fields::default_limits(pod, ctx.machine.allocatable()))
+            .map(Some);
     }
     if let Some(k) = &from.config_map_key_ref {
         let optional = k.optional == Some(true);

@@ -42,18 +42,20 @@ fn lines(map: Option<&BTreeMap<String, String>>) -> String {
     lines.join("\n")
 }
 
-/// `limits.cpu`, `requests.memory`, … in units of the divisor, rounded up. Without a limit the node's allocatable counts.
-pub fn resource(
-    c: &Container,
-    select: &ResourceFieldSelector,
-    allocatable: &BTreeMap<String, Quantity>,
-) -> Result<String, String> {
+/// What stands for a limit that a container has not: the pod's own, or else what the node has to give.
+pub fn default_limits(pod: &Pod, allocatable: BTreeMap<String, Quantity>) -> BTreeMap<String, Quantity> {
+    let own = spec(pod).resources.as_ref().and_then(|r| r.limits.clone());
+    allocatable.into_iter().chain(own.unwrap_or_default()).collect()
+}
+
+/// `limits.cpu`, `requests.memory`, … in units of the divisor, rounded up. Without a limit the default counts.
+pub fn resource(c: &Container, select: &ResourceFieldSelector, defaults: &BTreeMap<String, Quantity>) -> Result<String, String> {
     let unknown = || format!("Unsupported container resource : {}", select.resource);
     let (kind, name) = select.resource.split_once('.').ok_or_else(unknown)?;
     let limits = c.resources.as_ref().and_then(|r| r.limits.as_ref());
     let requests = c.resources.as_ref().and_then(|r| r.requests.as_ref());
     let value = match kind {
-        "limits" => limits.and_then(|m| m.get(name)).or_else(|| allocatable.get(name)),
+        "limits" => limits.and_then(|m| m.get(name)).or_else(|| defaults.get(name)),
         "requests" => requests.and_then(|m| m.get(name)).or_else(|| limits.and_then(|m| m.get(name))),
         _ => return Err(unknown()),
     };
@@ -78,7 +80,11 @@ mod tests {
             json!({"name": "c", "resources": {"limits": {"cpu": "1250m", "memory": "64Mi"}, "requests": {"cpu": "250m"}}}),
         )
         .expect("container");
-        let node = BTreeMap::from([("ephemeral-storage".to_owned(), Quantity("10Gi".into()))]);
+        let pod: Pod =
+            serde_json::from_value(json!({"spec": {"containers": [], "resources": {"limits": {"hugepages-2Mi": "4Mi"}}}}))
+                .expect("pod");
+        let given = [("ephemeral-storage", "10Gi"), ("hugepages-2Mi", "1Gi")];
+        let node = default_limits(&pod, given.map(|(k, v)| (k.to_owned(), Quantity(v.into()))).into());
         for (resource, divisor, want) in [
             ("limits.cpu", "1", "2"),
             ("limits.cpu", "1m", "1250"),
@@ -88,6 +94,7 @@ mod tests {
             ("requests.memory", "0", "67108864"),
             ("limits.ephemeral-storage", "1Gi", "10"),
             ("requests.ephemeral-storage", "1", "0"),
+            ("limits.hugepages-2Mi", "1Mi", "4"),
         ] {
             let select = ResourceFieldSelector {
                 container_name: None,

@@ -136,7 +136,7 @@ fn downward(ctx: &Context, pod: &Pod, items: &[DownwardAPIVolumeFile], default: 
         } else if let Some(r) = &i.resource_field_ref {
             let name = r.container_name.as_deref().unwrap_or("");
             let c = spec::find_container(pod, name).ok_or_else(|| format!("container {name} not found"))?;
-            fields::resource(&c, r, &ctx.machine.allocatable())?
+            fields::resource(&c, r, &fields::default_limits(pod, ctx.machine.allocatable()))?
         } else {
             continue;
         };
