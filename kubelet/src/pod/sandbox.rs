@@ -10,6 +10,9 @@ use std::collections::HashMap;
 
 /// What `RunPodSandbox` is told (upstream kuberuntime_sandbox.go).
 pub fn config(ctx: &Context, pod: &Pod, attempt: u32) -> Result<api::PodSandboxConfig, String> {
+    if spec(pod).host_users == Some(false) {
+        return Err("user namespaces (hostUsers: false) are not supported".into());
+    }
     let m = &pod.metadata;
     let text = |v: &Option<String>| v.clone().unwrap_or_default();
     let mut labels: HashMap<String, String> = m.labels.clone().unwrap_or_default().into_iter().collect();
