@@ -13,17 +13,19 @@ pub struct Outcome {
     pub output: String,
     /// The probe itself could not be run.
     pub errored: bool,
+    /// It succeeded in a way that an event should tell of.
+    pub warning: bool,
 }
 
 impl Outcome {
     fn of(result: Result<String, String>) -> Self {
         match result {
-            Ok(output) => Self { verdict: Verdict::Success, output, errored: false },
-            Err(output) => Self { verdict: Verdict::Failure, output, errored: false },
+            Ok(output) => Self { verdict: Verdict::Success, output, errored: false, warning: false },
+            Err(output) => Self { verdict: Verdict::Failure, output, errored: false, warning: false },
         }
     }
     fn error(output: String) -> Self {
-        Self { verdict: Verdict::Failure, output, errored: true }
+        Self { verdict: Verdict::Failure, output, errored: true, warning: false }
     }
 }
 
@@ -58,7 +60,10 @@ pub async fn run(ctx: &Context, target: &Target, probe: &Probe) -> Outcome {
             Ok(r) => r,
             Err(e) => return Outcome::error(e),
         };
-        return Outcome::of(request.probe(timeout).await);
+        return match request.probe(timeout).await {
+            Ok(answer) => Outcome { warning: answer.warning, ..Outcome::of(Ok(answer.body)) },
+            Err(e) => Outcome::of(Err(e)),
+        };
     }
     if let Some(t) = &probe.tcp_socket {
         let host = t.host.as_deref().filter(|h| !h.is_empty()).unwrap_or(&target.ip);

@@ -23,6 +23,13 @@ pub struct Get {
     headers: Vec<(String, String)>,
 }
 
+/// What made a probe succeed.
+pub struct Answer {
+    pub body: String,
+    /// The user should hear of it: the answer sent the probe elsewhere.
+    pub warning: bool,
+}
+
 impl Get {
     pub fn of(h: &HTTPGetAction, c: &Container, ip: &str) -> Result<Self, String> {
         let path = h.path.as_deref().unwrap_or("");
@@ -41,7 +48,7 @@ impl Get {
     }
 
     /// Success and failure as a probe sees them.
-    pub async fn probe(mut self, timeout: Duration) -> Result<String, String> {
+    pub async fn probe(mut self, timeout: Duration) -> Result<Answer, String> {
         let limit = tokio::time::Instant::now() + timeout;
         for _ in 0..MAX_REDIRECTS {
             let url = self.url();
@@ -50,7 +57,10 @@ impl Get {
             let (code, location, body) = answer.map_err(|_| timed_out())?.map_err(|e| format!("Get {url:?}: {e}"))?;
             match (code, location) {
                 (300..=399, Some(to)) if self.redirect(&to) => {}
-                (200..=399, _) => return Ok(body),
+                (300..=399, _) => {
+                    return Ok(Answer { body: format!("Probe terminated redirects, Response body: {body}"), warning: true });
+                }
+                (200..=299, _) => return Ok(Answer { body, warning: false }),
                 _ => return Err(format!("HTTP probe failed with statuscode: {code}")),
             }
         }

@@ -168,6 +168,10 @@ impl Run {
                 };
                 self.ctx.container_event(&self.target.pod, &self.target.container, EventType::Warning, "Unhealthy", message);
             }
+            if outcome.warning {
+                let message = format!("{} probe warning: {}", self.kind.name(), outcome.output);
+                self.ctx.container_event(&self.target.pod, &self.target.container, EventType::Warning, "ProbeWarning", message);
+            }
             count = if last == Some(outcome.verdict) { count + 1 } else { 1 };
             last = Some(outcome.verdict);
             let threshold = match outcome.verdict {
