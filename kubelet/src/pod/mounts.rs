@@ -48,7 +48,7 @@ pub fn make(
             volume.path.clone()
         } else {
             let dir = ctx.config.pod_dir(pod.uid()).join("volume-subpaths").join(&m.name).join(&c.name);
-            subpath::bind(&volume.path, &sub, &dir.join(i.to_string()), 0o750)?
+            subpath::bind(&volume.path, &sub, &dir.join(i.to_string()))?
         };
         let propagation = match m.mount_propagation.as_deref() {
             Some("HostToContainer") => api::MountPropagation::PropagationHostToContainer,

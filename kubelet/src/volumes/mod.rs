@@ -71,8 +71,8 @@ impl Volumes {
                 "" => make_dir(&path, 0o777)?,
                 "Memory" => {
                     make_dir(&path, 0o777)?;
+                    // It keeps a tmpfs' own mode, 1777.
                     tmpfs(&path, Some(memory_size(ctx, pod, limit)))?;
-                    set_mode(&path, 0o777)?;
                 }
                 other => return Err(format!("emptyDir medium {other:?} is not supported")),
             }

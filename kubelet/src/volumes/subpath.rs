@@ -1,17 +1,17 @@
 //! subPath: a file or directory inside a volume, mounted alone. The path is resolved by the kernel below the volume's root, so no
 //! symlink that a container placed there leads out of it, and it is bound by descriptor, so nothing can be swapped in between.
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Opens `sub` below `volume`, making missing directories with `mode` (less no umask), and binds it to `target`.
-pub fn bind(volume: &Path, sub: &str, target: &Path, mode: u32) -> Result<PathBuf, String> {
+/// Opens `sub` below `volume`, making missing directories with the volume's own mode, and binds it to `target`.
+pub fn bind(volume: &Path, sub: &str, target: &Path) -> Result<PathBuf, String> {
     let fail = |what: &str, e: &dyn std::fmt::Display| format!("failed to prepare subPath for volumeMount: {what} {sub:?}: {e}");
     if mounted(target) {
         return Ok(target.to_owned());
     }
-    let fd = open_below(volume, sub, mode).map_err(|e| fail("open", &e))?;
+    let fd = open_below(volume, sub).map_err(|e| fail("open", &e))?;
     let from = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
     let is_dir = std::fs::metadata(&from).map_err(|e| fail("stat", &e))?.is_dir();
     let parent = target.parent().unwrap_or(target);
@@ -26,7 +26,7 @@ pub fn bind(volume: &Path, sub: &str, target: &Path, mode: u32) -> Result<PathBu
     Ok(target.to_owned())
 }
 
-fn open_below(volume: &Path, sub: &str, mode: u32) -> rustix::io::Result<OwnedFd> {
+fn open_below(volume: &Path, sub: &str) -> rustix::io::Result<OwnedFd> {
     let root = openat(CWD, volume, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -34,12 +34,16 @@ fn open_below(volume: &Path, sub: &str, mode: u32) -> rustix::io::Result<OwnedFd
         Err(rustix::io::Errno::NOENT) => {}
         done => return done,
     }
+    let mode = Mode::from_raw_mode(fstat(&root)?.st_mode & 0o7777);
     let mut at = root;
     for part in sub.split('/').filter(|p| !p.is_empty() && *p != ".") {
         at = match openat2(&at, part, flags, Mode::empty(), resolve) {
             Err(rustix::io::Errno::NOENT) => {
-                mkdirat(&at, part, Mode::from_raw_mode(mode))?;
-                openat2(&at, part, flags | OFlags::NOFOLLOW, Mode::empty(), resolve)?
+                mkdirat(&at, part, mode)?;
+                let made = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let fd = openat2(&at, part, made, Mode::empty(), resolve)?;
+                fchmod(&fd, mode)?; // whatever the umask left of it
+                fd
             }
             other => other?,
         };
@@ -63,4 +67,23 @@ pub fn mounts_below(path: &Path) -> Vec<PathBuf> {
         .collect();
     found.reverse();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn new_directories_have_the_volumes_mode() {
+        let dir = tempfile::tempdir().expect("directory");
+        let mode = |p: &Path| std::fs::metadata(p).expect("there").permissions().mode() & 0o7777;
+        for want in [0o1777, 0o2770, 0o755] {
+            let volume = dir.path().join(format!("{want:o}"));
+            std::fs::create_dir(&volume).expect("volume");
+            std::fs::set_permissions(&volume, std::fs::Permissions::from_mode(want)).expect("mode");
+            open_below(&volume, "a/b").expect("made");
+            assert_eq!((mode(&volume.join("a")), mode(&volume.join("a/b"))), (want, want), "{want:o}");
+        }
+    }
 }
