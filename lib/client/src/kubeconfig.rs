@@ -73,9 +73,6 @@ fn parse(text: &str, dir: &Path) -> std::result::Result<HttpsConfig, String> {
     let cluster = &k.clusters.iter().find(|c| c.name == context.cluster).ok_or_else(|| find("cluster", &context.cluster))?.value;
     let none = User::default();
     let user = k.users.iter().find(|u| u.name == context.user).map_or(&none, |u| &u.value);
-    if cluster.insecure_skip_tls_verify {
-        return Err("insecure-skip-tls-verify is not supported: give the cluster's certificate-authority".into());
-    }
     if user.exec.is_some() {
         return Err("exec credential plugins are not supported: use a client certificate, token or tokenFile".into());
     }
@@ -95,6 +92,7 @@ fn parse(text: &str, dir: &Path) -> std::result::Result<HttpsConfig, String> {
         token: user.token.clone(),
         token_file: user.token_file.as_ref().map(|f| dir.join(f)),
         tls_server_name: cluster.tls_server_name.clone(),
+        insecure_skip_tls_verify: cluster.insecure_skip_tls_verify,
     })
 }
 
@@ -117,6 +115,9 @@ current-context: x
         assert_eq!((c.client_cert_pem.as_deref(), c.token.as_deref()), (Some(&b"cert"[..]), None));
         let c = parse(&text.replace("current-context: x", "current-context: y"), Path::new("/")).expect("valid");
         assert_eq!((c.client_cert_pem, c.token.as_deref()), (None, Some("abc")));
+        assert!(!c.insecure_skip_tls_verify);
+        let c = parse(&text.replace("certificate-authority-data: Y2E=", "insecure-skip-tls-verify: true"), Path::new("/"));
+        assert!(c.expect("valid").insecure_skip_tls_verify);
         let e = parse(&text.replace("current-context: x", "current-context: z"), Path::new("/")).err().unwrap_or_default();
         assert_eq!(e, "no context \"z\"");
     }

@@ -33,6 +33,7 @@ impl Election {
     /// Waits until this identity leads, runs `lead` while it does, and returns when leadership is lost or `lead` ends.
     pub async fn run<F: Future<Output = ()>>(&self, client: &Client, clock: Clock, lead: impl FnOnce() -> F) {
         let mut observed: Option<(Option<LeaseSpec>, Instant)> = None;
+        tracing::info!(lease = %self.name, "attempting to acquire the leader lease");
         while !self.try_acquire(client, clock, &mut observed).await {
             tokio::time::sleep(self.retry_period).await;
         }
@@ -59,7 +60,7 @@ impl Election {
         match self.attempt(client, clock, observed).await {
             Ok(held) => held,
             Err(e) => {
-                tracing::debug!(lease = %self.name, error = %e, "lease not acquired");
+                tracing::warn!(lease = %self.name, error = %e, "lease not acquired");
                 false
             }
         }
