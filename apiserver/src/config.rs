@@ -49,6 +49,10 @@ pub struct Config {
     pub etcd_prefix: String,
     pub authorization_mode: Vec<AuthorizationMode>,
     pub anonymous_auth: bool,
+    /// `--token-auth-file`: lines of token, user, uid and groups.
+    pub token_auth_file: Option<PathBuf>,
+    /// `--version=vX.Y.Z…`: what `/version` says in place of [`crate::GIT_VERSION`].
+    pub reported_version: Option<String>,
     /// Admission plugins that are left out, by their upstream names.
     pub disable_admission_plugins: Vec<String>,
     pub event_ttl: Duration,
@@ -91,6 +95,8 @@ impl Default for Config {
             etcd_prefix: "/registry".into(),
             authorization_mode: vec![AuthorizationMode::Node, AuthorizationMode::Rbac],
             anonymous_auth: true,
+            token_auth_file: None,
+            reported_version: None,
             disable_admission_plugins: Vec::new(),
             event_ttl: Duration::from_secs(3600),
             request_timeout: Duration::from_secs(60),

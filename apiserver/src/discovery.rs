@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
 use machinery::{Map, Value, json};
 use schema::Scope;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Document {
 /// The documents of a resource table.
 #[derive(Default)]
 pub struct Documents {
-    plain: HashMap<String, Value>,
+    plain: HashMap<String, Bytes>,
     /// `/api` and `/apis`, versions v2 and v2beta1.
     aggregated: HashMap<(&'static str, &'static str), Document>,
 }
@@ -122,7 +123,8 @@ impl Documents {
         order.sort_by_key(|(g, _)| (std::cmp::Reverse(priority(g, "").0), g.clone()));
 
         let mut plain = HashMap::new();
-        let (mut core, mut named, mut list) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut core, mut named) = (Vec::new(), Vec::new());
+        let mut list = ApiGroupList { kind: "APIGroupList", api_version: "v1", groups: Vec::new() };
         for (group, versions) in &order {
             let mut aggregated = Vec::new();
             for version in versions {
@@ -135,7 +137,7 @@ impl Documents {
                 entries.sort_by(|a, b| a.row.resource.cmp(&b.row.resource));
                 let gv = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
                 let path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{gv}") };
-                plain.insert(path, resource_list(&gv, &entries));
+                plain.insert(path, wire(&resource_list(&gv, &entries)));
                 aggregated.push(json!({"version": version, "freshness": "Current",
                     "resources": entries.iter().map(|e| discovery_resource(e)).collect::<Vec<_>>()}));
             }
@@ -145,15 +147,13 @@ impl Documents {
                 core.push(json!({"metadata": {"creationTimestamp": null}, "versions": item["versions"]}));
             } else {
                 named.push(item);
-                let g = api_group(group, versions);
-                list.push(g.clone());
-                let mut g = g;
-                g["kind"] = "APIGroup".into();
-                g["apiVersion"] = "v1".into();
-                plain.insert(format!("/apis/{group}"), g);
+                let mut g = api_group(group, versions);
+                list.groups.push(g.clone());
+                (g.kind, g.api_version) = (Some("APIGroup"), Some("v1"));
+                plain.insert(format!("/apis/{group}"), wire(&g));
             }
         }
-        plain.insert("/apis".into(), json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list}));
+        plain.insert("/apis".into(), wire(&list));
         let mut aggregated = HashMap::new();
         for (path, items) in [("/api", core), ("/apis", named)] {
             for version in ["v2", "v2beta1"] {
@@ -173,9 +173,9 @@ impl Documents {
         {
             return Some(r);
         }
-        let doc = if path == "/api" { api_versions(host) } else { self.plain.get(path)?.clone() };
+        let doc = if path == "/api" { wire(&api_versions(host)) } else { self.plain.get(path)?.clone() };
         Some(match negotiate::negotiate(headers, query, &[Format::Json, Format::Yaml, Format::Protobuf], false) {
-            Ok(accept) => respond::object(StatusCode::OK, accept, &doc),
+            Ok(accept) => respond::encoded(StatusCode::OK, accept, doc),
             Err(s) => respond::status(&s, None),
         })
     }
@@ -212,14 +212,97 @@ impl Documents {
     }
 }
 
-fn api_versions(host: &str) -> Value {
-    json!({"kind": "APIVersions", "versions": ["v1"],
-        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]})
+// The plain documents, with their fields in upstream's order: people read them raw, and scripts cut lines out of them.
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiVersions<'a> {
+    kind: &'static str,
+    versions: [&'static str; 1],
+    #[serde(rename = "serverAddressByClientCIDRs")]
+    server_address: [ServerAddress<'a>; 1],
 }
 
-fn api_group(group: &str, versions: &[String]) -> Value {
-    let all: Vec<Value> = versions.iter().map(|v| json!({"groupVersion": format!("{group}/{v}"), "version": v})).collect();
-    json!({"name": group, "versions": all, "preferredVersion": all.first().cloned().unwrap_or(Value::Null)})
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ServerAddress<'a> {
+    #[serde(rename = "clientCIDR")]
+    client_cidr: &'static str,
+    server_address: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiGroupList {
+    kind: &'static str,
+    api_version: &'static str,
+    groups: Vec<ApiGroup>,
+}
+
+#[derive(Serialize, Clone)]
+#[serde(rename_all = "camelCase")]
+struct ApiGroup {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_version: Option<&'static str>,
+    name: String,
+    versions: Vec<ApiGroupVersion>,
+    preferred_version: Option<ApiGroupVersion>,
+}
+
+#[derive(Serialize, Clone)]
+#[serde(rename_all = "camelCase")]
+struct ApiGroupVersion {
+    group_version: String,
+    version: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiResourceList<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    group_version: &'a str,
+    resources: Vec<ApiResource<'a>>,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct ApiResource<'a> {
+    name: String,
+    singular_name: &'a str,
+    namespaced: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    version: &'a str,
+    kind: &'a str,
+    verbs: &'a [Box<str>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    short_names: &'a [Box<str>],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    categories: &'a [Box<str>],
+    #[serde(skip_serializing_if = "String::is_empty")]
+    storage_version_hash: String,
+}
+
+/// As Go writes a document: compact, a newline after it.
+fn wire(document: &impl Serialize) -> Bytes {
+    let mut bytes = serde_json::to_vec(document).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes.into()
+}
+
+fn api_versions(host: &str) -> ApiVersions<'_> {
+    let server_address = [ServerAddress { client_cidr: "0.0.0.0/0", server_address: host }];
+    ApiVersions { kind: "APIVersions", versions: ["v1"], server_address }
+}
+
+fn api_group(group: &str, versions: &[String]) -> ApiGroup {
+    let version = |v: &String| ApiGroupVersion { group_version: format!("{group}/{v}"), version: v.clone() };
+    let versions: Vec<_> = versions.iter().map(version).collect();
+    ApiGroup { kind: None, api_version: None, name: group.into(), preferred_version: versions.first().cloned(), versions }
 }
 
 fn strings(list: &[Box<str>]) -> Value {
@@ -234,43 +317,35 @@ fn storage_version_hash(e: &Entry) -> String {
     base64::engine::general_purpose::STANDARD.encode(&digest[..8])
 }
 
-fn resource_list(gv: &str, entries: &[&Entry]) -> Value {
+fn resource_list<'a>(gv: &'a str, entries: &[&'a Entry]) -> ApiResourceList<'a> {
     let mut resources = Vec::new();
     for e in entries {
         let namespaced = e.row.scope == Scope::Namespaced;
-        let mut r = Map::new();
-        r.insert("name".into(), (&*e.row.resource).into());
-        r.insert("singularName".into(), (&*e.row.singular).into());
-        r.insert("namespaced".into(), namespaced.into());
-        r.insert("kind".into(), (&*e.row.kind).into());
-        r.insert("verbs".into(), strings(&e.row.verbs));
-        if !e.row.short_names.is_empty() {
-            r.insert("shortNames".into(), strings(&e.row.short_names));
-        }
-        if !e.row.categories.is_empty() {
-            r.insert("categories".into(), strings(&e.row.categories));
-        }
-        if e.storage.is_some() {
-            r.insert("storageVersionHash".into(), storage_version_hash(e).into());
-        }
-        resources.push(Value::from(r));
+        resources.push(ApiResource {
+            name: e.row.resource.to_string(),
+            singular_name: &e.row.singular,
+            namespaced,
+            kind: &e.row.kind,
+            verbs: &e.row.verbs,
+            short_names: &e.row.short_names,
+            categories: &e.row.categories,
+            storage_version_hash: if e.storage.is_some() { storage_version_hash(e) } else { String::new() },
+            ..Default::default()
+        });
         for s in &e.row.subresources {
-            let mut r = Map::new();
-            r.insert("name".into(), format!("{}/{}", e.row.resource, s.name).into());
-            r.insert("singularName".into(), "".into());
-            r.insert("namespaced".into(), namespaced.into());
-            if *s.group != *e.row.group || *s.version != *e.row.version {
-                if !s.group.is_empty() {
-                    r.insert("group".into(), (&*s.group).into());
-                }
-                r.insert("version".into(), (&*s.version).into());
-            }
-            r.insert("kind".into(), (&*s.kind).into());
-            r.insert("verbs".into(), strings(&s.verbs));
-            resources.push(Value::from(r));
+            let elsewhere = *s.group != *e.row.group || *s.version != *e.row.version;
+            resources.push(ApiResource {
+                name: format!("{}/{}", e.row.resource, s.name),
+                namespaced,
+                group: if elsewhere { &s.group } else { "" },
+                version: if elsewhere { &s.version } else { "" },
+                kind: &s.kind,
+                verbs: &s.verbs,
+                ..Default::default()
+            });
         }
     }
-    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": resources})
+    ApiResourceList { kind: "APIResourceList", api_version: "v1", group_version: gv, resources }
 }
 
 fn discovery_resource(e: &Entry) -> Value {

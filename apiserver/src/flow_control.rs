@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use machinery::{Value, meta};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 const SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
@@ -25,8 +26,13 @@ pub struct FlowControl {
 #[derive(Default)]
 struct Objects {
     schemas: BTreeMap<String, Value>,
-    /// UIDs by name.
-    levels: BTreeMap<String, String>,
+    levels: BTreeMap<String, Level>,
+}
+
+struct Level {
+    uid: String,
+    /// Its part of all requests, in relation to the parts of others.
+    shares: i64,
 }
 
 struct Schema {
@@ -44,7 +50,7 @@ impl FlowControl {
         match (resource, obj) {
             ("flowschemas", Some(o)) => drop(all.schemas.insert(name.to_owned(), o.clone())),
             ("flowschemas", None) => drop(all.schemas.remove(name)),
-            (_, Some(o)) => drop(all.levels.insert(name.to_owned(), meta::uid(o).to_owned())),
+            (_, Some(o)) => drop(all.levels.insert(name.to_owned(), Level::of(o))),
             (_, None) => drop(all.levels.remove(name)),
         }
         let mut order: Vec<(&String, &Value)> = all.schemas.iter().collect();
@@ -53,13 +59,28 @@ impl FlowControl {
             let level = all.levels.get(meta::str_at(s, &["spec", "priorityLevelConfiguration", "name"]))?;
             Some(Schema {
                 uid: HeaderValue::from_str(meta::uid(s)).ok()?,
-                level: HeaderValue::from_str(level).ok()?,
+                level: HeaderValue::from_str(&level.uid).ok()?,
                 rules: meta::list_at(s, &["spec", "rules"]).to_vec(),
             })
         });
         self.schemas.store(Arc::new(schemas.collect()));
         drop(all);
         self.changed.notify_one();
+    }
+
+    /// How many requests each level is given of `limit`, as metrics. Upstream: apiserver/pkg/util/flowcontrol/metrics.
+    pub fn render(&self, limit: usize) -> String {
+        const NAME: &str = "apiserver_flowcontrol_nominal_limit_seats";
+        let mut out =
+            format!("# HELP {NAME} Nominal number of execution seats configured for each priority level\n# TYPE {NAME} gauge\n");
+        let all = self.objects.lock();
+        let sum = all.levels.values().map(|l| l.shares).sum::<i64>().max(1);
+        for (name, level) in &all.levels {
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let seats = limit.saturating_mul(level.shares).saturating_add(sum - 1) / sum;
+            let _ = writeln!(out, "{NAME}{{priority_level=\"{name}\"}} {seats}");
+        }
+        out
     }
 
     /// Tells in the headers of an answer where its request belongs.
@@ -69,6 +90,14 @@ impl FlowControl {
             headers.insert(SCHEMA_UID, s.uid.clone());
             headers.insert(LEVEL_UID, s.level.clone());
         }
+    }
+}
+
+impl Level {
+    fn of(level: &Value) -> Self {
+        let kind = meta::str_at(level, &["spec", "type"]).to_ascii_lowercase();
+        let shares = meta::i64_at(level, &["spec", &kind, "nominalConcurrencyShares"]);
+        Self { uid: meta::uid(level).to_owned(), shares: shares.unwrap_or(0).max(0) }
     }
 }
 
@@ -160,7 +189,15 @@ mod tests {
             headers.get(SCHEMA_UID).map(|v| v.to_str().unwrap().to_owned())
         };
         assert_eq!(told("x", "/healthz"), None, "no schema counts whose level is missing");
-        fc.apply("prioritylevelconfigurations", "l", Some(&json!({"metadata": {"name": "l", "uid": "u"}})));
+        for (name, shares) in [("l", 2), ("m", 1)] {
+            let level = json!({"metadata": {"name": name, "uid": "u"},
+                "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": shares}}});
+            fc.apply("prioritylevelconfigurations", name, Some(&level));
+        }
+        assert!(
+            fc.render(100)
+                .ends_with("{priority_level=\"l\"} 67\napiserver_flowcontrol_nominal_limit_seats{priority_level=\"m\"} 34\n")
+        );
         let lease = "/apis/coordination.k8s.io/v1/namespaces/a/leases/b";
         for (name, user, path, want) in [
             ("account of the namespace", "system:serviceaccount:kube-system:x", lease, "leases"),

@@ -33,6 +33,7 @@ mod webhook;
 pub use config::{AuthorizationMode, Config};
 pub use handle::PeerCertificates;
 pub use inprocess::transport;
+pub use resources::serves;
 pub use server::ApiServer;
-pub use startup::build;
+pub use startup::{admission_plugins, build};
 pub use version::GIT_VERSION;

@@ -137,6 +137,11 @@ impl Table {
     }
 }
 
+/// Whether a version of a built-in group is served, by its resources' table (`--runtime-config` asks for such).
+pub fn serves(group: &str, version: &str) -> bool {
+    schema::Registry::builtin().resources().iter().any(|r| (&*r.group, &*r.version) == (group, version))
+}
+
 /// The entries of the built-in resources over a store.
 pub fn builtin(config: &Config, store: &Arc<dyn Store>) -> Vec<Arc<Entry>> {
     let mut cachers: HashMap<Box<str>, Arc<Cacher>> = HashMap::new();

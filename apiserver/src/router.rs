@@ -119,10 +119,16 @@ async fn document(server: &Arc<Inner>, cx: &RequestCx) -> Response<Body> {
     }
     let json = |v: &machinery::Value| match negotiate::negotiate(&cx.headers, &cx.query, &[Format::Json], false) {
         Ok(a) => respond::object(StatusCode::OK, a, v),
-        Err(_) => respond::object(StatusCode::OK, crate::http::Accept { format: Format::Json, pretty: true, transform: None }, v),
+        Err(_) => {
+            let accept = crate::http::Accept { format: Format::Json, pretty: true, transform: None, beta: false };
+            respond::object(StatusCode::OK, accept, v)
+        }
     };
     match path.trim_end_matches('/') {
-        "/version" => json(&version::version()),
+        "/version" => {
+            let document = version::version(server.config.reported_version.as_deref());
+            respond::response(StatusCode::OK, "application/json", document)
+        }
         "/metrics" => {
             let mut objects: Vec<(String, usize)> = table
                 .entries()
@@ -131,7 +137,12 @@ async fn document(server: &Arc<Inner>, cx: &RequestCx) -> Response<Body> {
                 .filter_map(|e| Some((e.gr().to_string(), e.storage.as_ref()?.count())))
                 .collect();
             objects.sort();
-            respond::response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", server.metrics.render(&objects))
+            let text = server.metrics.render(&objects) + &server.flow_control.render(crate::startup::MAX_IN_FLIGHT);
+            respond::response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+        }
+        "/metrics/slis" => {
+            let text = server.health.metrics(&*server.store).await;
+            respond::response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
         }
         "/.well-known/openid-configuration" => {
             let uri = format!("https://{host}/openid/v1/jwks");

@@ -10,7 +10,7 @@ use crate::resources::{self, Table};
 use crate::server::{ApiServer, Inner};
 use crate::subresources::kubelet::Connector;
 use arc_swap::ArcSwap;
-use auth::authn::{BootstrapTokens, RequestHeader, ServiceAccountTokens, X509};
+use auth::authn::{BootstrapTokens, RequestHeader, ServiceAccountTokens, StaticTokens, TokenAuthenticator, X509};
 use auth::authz::{AlwaysAllow, Privileged, Union};
 use auth::node::{NodeAuthorizer, NodeGraph};
 use auth::rbac::RbacStore;
@@ -40,7 +40,7 @@ fn setup<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) -
 }
 
 /// Requests in flight (upstream's 400 that read and 200 that write).
-const MAX_IN_FLIGHT: usize = 600;
+pub(crate) const MAX_IN_FLIGHT: usize = 600;
 
 /// Makes a server over a store; when this returns, it answers requests and is ready.
 ///
@@ -62,7 +62,7 @@ async fn start(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, Error
     let audiences = config.audiences();
     let issuer = Issuer::new(config.service_account_issuer.clone(), signing, audiences.clone());
 
-    let tokens = Tokens::new(vec![
+    let mut authenticators: Vec<Arc<dyn TokenAuthenticator>> = vec![
         Arc::new(ServiceAccountTokens::new(
             vec![config.service_account_issuer.clone()],
             verify_keys,
@@ -70,8 +70,13 @@ async fn start(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, Error
             objects.clone(),
         )),
         Arc::new(BootstrapTokens(objects.clone())),
-    ]);
+    ];
     let read = |path: &std::path::Path| std::fs::read_to_string(path).map_err(setup(path.display()));
+    if let Some(file) = &config.token_auth_file {
+        let known = StaticTokens::parse(&read(file)?).map_err(setup(file.display()))?;
+        authenticators.insert(0, Arc::new(known));
+    }
+    let tokens = Tokens::new(authenticators);
     let ca = config.file(&config.client_ca_file, "ca.crt");
     let x509 = if ca.exists() { Some(X509::new(&read(&ca)?).map_err(setup(ca.display()))?) } else { None };
     let proxy_ca = config.file(&config.requestheader_client_ca_file, "front-proxy-ca.crt");
@@ -165,6 +170,12 @@ async fn start(config: Config, store: Arc<dyn Store>) -> Result<ApiServer, Error
         });
     }
     Ok(ApiServer(server))
+}
+
+/// Admission plugins by name, whether they are on or not.
+pub fn admission_plugins() -> Vec<&'static str> {
+    let standard = Chain::standard(&[], DefaultTolerationSeconds::default());
+    standard.names().chain([webhooks::Mutating::NAME, webhooks::Validating::NAME]).collect()
 }
 
 fn admission(config: &Config, webhooks: webhooks::Shared) -> Chain {

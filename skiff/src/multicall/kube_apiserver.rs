@@ -80,6 +80,12 @@ pub struct Flags {
     /// Requests without credentials are those of system:anonymous.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     anonymous_auth: bool,
+    /// Users by their tokens: lines of token, user, uid and (quoted) groups.
+    #[arg(long)]
+    token_auth_file: Option<PathBuf>,
+    /// The version to claim: this one with a suffix, such as v1.36.3-custom.
+    #[arg(long = "version", id = "reported_version", value_parser = reported_version)]
+    reported_version: Option<String>,
     /// Privileged containers; they are always allowed here.
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     allow_privileged: Option<bool>,
@@ -101,7 +107,7 @@ pub struct Flags {
     /// Key of that.
     #[arg(long, requires = "proxy_client_cert_file")]
     proxy_client_key_file: Option<PathBuf>,
-    /// Groups, versions and resources to serve; api/all=true is the one that is built.
+    /// Groups and versions to serve besides the usual ones. What is built is always served, so nothing can be turned off.
     #[arg(long, value_delimiter = ',')]
     runtime_config: Vec<String>,
     /// Seconds that a watch lasts at least.
@@ -143,20 +149,38 @@ fn mode(text: &str) -> Result<AuthorizationMode, String> {
     }
 }
 
+/// Upstream's rule: the version may have a suffix of its own, and has to be this one for the rest.
+fn reported_version(text: &str) -> Result<String, String> {
+    let suffix = text.strip_prefix(super::VERSION).filter(|s| s.is_empty() || s.starts_with(['-', '+']));
+    match suffix {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("version {text:?} must match major/minor/patch of default version {:?}", super::VERSION)),
+    }
+}
+
+/// Whether an item of --runtime-config asks for what there is anyway: `api/all`, or a version such as `api/v1` or `apps/v1`.
+fn served(item: &str) -> bool {
+    let (name, value) = item.split_once('=').unwrap_or((item, "true"));
+    let version = name.strip_prefix("api/").unwrap_or(name);
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    name.is_empty() || (value == "true" && (name == "api/all" || apiserver::serves(group, version)))
+}
+
 impl Flags {
     fn config(&self) -> Result<Config, String> {
         if self.allow_privileged == Some(false) {
             return Err("--allow-privileged=false is not built".into());
         }
-        if let Some(other) = self.runtime_config.iter().find(|c| !["", "api/all", "api/all=true"].contains(&c.as_str())) {
-            return Err(format!("--runtime-config={other} is not built; there is api/all=true"));
+        if let Some(other) = self.runtime_config.iter().find(|c| !served(c)) {
+            return Err(format!(
+                "--runtime-config={other} is not built; there are api/all=true and the versions that are served"
+            ));
         }
         let types = &self.kubelet_preferred_address_types;
         if !types.is_empty() && !types.iter().any(|t| t == "InternalIP") {
             return Err("--kubelet-preferred-address-types without InternalIP is not built".into());
         }
-        let chain = apiserver::admission::Chain::standard(&[], Default::default());
-        let known: Vec<&str> = chain.names().collect();
+        let known = apiserver::admission_plugins();
         for (flag, names) in [
             ("--enable-admission-plugins", &self.enable_admission_plugins),
             ("--disable-admission-plugins", &self.disable_admission_plugins),
@@ -172,7 +196,7 @@ impl Flags {
         }
         let advertise_address = match self.advertise_address {
             Some(a) => a,
-            None if self.bind_address.is_unspecified() => crate::settings::host_ip()?,
+            None if self.bind_address.is_unspecified() || self.bind_address.is_loopback() => crate::settings::host_ip()?,
             None => self.bind_address,
         };
         let defaults = Config::default();
@@ -201,7 +225,10 @@ impl Flags {
             etcd_servers: self.etcd_servers.clone(),
             etcd_prefix: self.etcd_prefix.clone(),
             authorization_mode: self.authorization_mode.clone(),
-            anonymous_auth: self.anonymous_auth,
+            // As upstream: who may do everything has to say who they are.
+            anonymous_auth: self.anonymous_auth && !self.authorization_mode.contains(&AuthorizationMode::AlwaysAllow),
+            token_auth_file: self.token_auth_file.clone(),
+            reported_version: self.reported_version.clone(),
             disable_admission_plugins: disabled,
             event_ttl: self.event_ttl,
             request_timeout: self.request_timeout,
@@ -296,9 +323,18 @@ mod tests {
         assert_eq!(c.etcd_servers, ["http://a:1", "http://b:2"]);
         assert_eq!(c.authorization_mode, [AuthorizationMode::Node, AuthorizationMode::Rbac]);
         assert_eq!(c.event_ttl, Duration::from_secs(7200));
+        assert!(c.anonymous_auth);
         assert_eq!(c.disable_admission_plugins, ["NodeRestriction"], "as upstream, off unless it is asked for");
         let c = parse("--store-file=f --enable-admission-plugins=NodeRestriction --service-node-port-range=1-2").unwrap();
         assert_eq!((c.disable_admission_plugins.len(), c.service_node_port_range), (0, (1, 2)));
+        assert!(!c.anonymous_auth, "nobody in particular may not do everything, which is the default mode");
+        let c = parse(
+            "--store-file=f --token-auth-file=t --version=v1.36.3-custom --runtime-config=api/v1,apps/v1=true,api/all=true \
+             --disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
+        )
+        .unwrap();
+        assert_eq!(c.token_auth_file.as_deref(), Some("t".as_ref()));
+        assert_eq!(c.reported_version.as_deref(), Some("v1.36.3-custom"));
     }
 
     #[test]
@@ -310,6 +346,8 @@ mod tests {
             ("an unknown mode", "--store-file=f --authorization-mode=ABAC", "\"ABAC\" is not built"),
             ("an unknown plugin", "--store-file=f --enable-admission-plugins=Other", "Other is not built"),
             ("unprivileged only", "--store-file=f --allow-privileged=false", "not built"),
+            ("a version that is off", "--store-file=f --runtime-config=apps/v1=false", "apps/v1=false is not built"),
+            ("a version of another release", "--store-file=f --version=v1.35.0-x", "must match major/minor/patch"),
             ("no range", "--store-file=f --service-node-port-range=9-3", "no range of ports"),
         ] {
             let said = parse(line).err().unwrap_or_default();

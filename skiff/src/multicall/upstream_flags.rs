@@ -82,6 +82,7 @@ const API_SERVER: Table = Table {
         ("service-account-lookup", &["", "true"]),
         ("watch-cache", &["", "true"]),
         ("storage-backend", &["", "etcd3"]),
+        ("storage-media-type", &["", "application/json"]),
         ("endpoint-reconciler-type", &["lease"]),
     ],
 };

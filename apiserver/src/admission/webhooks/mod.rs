@@ -49,10 +49,14 @@ pub struct Mutating(pub Shared);
 /// ValidatingAdmissionWebhook.
 pub struct Validating(pub Shared);
 
+impl Mutating {
+    pub const NAME: &str = "MutatingAdmissionWebhook";
+}
+
 #[async_trait]
 impl Plugin for Mutating {
     fn name(&self) -> &'static str {
-        "MutatingAdmissionWebhook"
+        Self::NAME
     }
     fn handles(&self, attrs: &Attributes) -> bool {
         !exempt(attrs) && !self.0.source.is_empty()
@@ -62,10 +66,14 @@ impl Plugin for Mutating {
     }
 }
 
+impl Validating {
+    pub const NAME: &str = "ValidatingAdmissionWebhook";
+}
+
 #[async_trait]
 impl Plugin for Validating {
     fn name(&self) -> &'static str {
-        "ValidatingAdmissionWebhook"
+        Self::NAME
     }
     fn handles(&self, attrs: &Attributes) -> bool {
         exempt(attrs) || !self.0.source.is_empty()
