@@ -102,6 +102,9 @@ async fn a_definition_and_its_objects_come_and_go() {
     assert_eq!(of["properties"]["spec"]["properties"]["color"]["enum"], json!(["red", "green"]));
     let (_, v3) = s.get("/openapi/v3/apis/example.com/v1").await;
     assert!(v3["components"]["schemas"]["com.example.v1.FooList"].is_object());
+    // kubectl apply sends the patch that it finds here.
+    let patches = &v3["paths"]["/apis/example.com/v1/namespaces/{namespace}/foos/{name}"]["patch"]["requestBody"]["content"];
+    assert!(patches.get(MERGE).is_some() && patches.get(STRATEGIC).is_none(), "{patches}");
 
     let (code, gone) = s.json("DELETE", &format!("{CRDS}/foos.example.com"), &Value::Null).await;
     assert_eq!(code, 200, "{gone}");

@@ -109,7 +109,7 @@ pub fn merge(document: &mut Value, paths: Map<String, Value>, definitions: Map<S
 /// Paths of a resource whose definitions are named by the caller (CRDs).
 pub fn resource_paths(format: Format, r: &Resource, object: &str, list: &str) -> Map<String, Value> {
     let mut out = Map::new();
-    paths::resource(format, r, &Names { object: object.into(), list: list.into() }, &mut |_| None, &mut out);
+    paths::resource(format, r, true, &Names { object: object.into(), list: list.into() }, &mut |_| None, &mut out);
     out
 }
 
@@ -153,7 +153,7 @@ fn build(format: Format, served: &[&Resource]) -> (Map<String, Value>, Map<Strin
             object: name(&r.kind, &r.group, &r.version).unwrap_or_default(),
             list: name(&r.list_kind, &r.group, &r.version).unwrap_or_default(),
         };
-        paths::resource(format, r, &names, &mut |s| name(&s.kind, &s.group, &s.version), &mut all);
+        paths::resource(format, r, false, &names, &mut |s| name(&s.kind, &s.group, &s.version), &mut all);
     }
     (all, definitions.finish())
 }

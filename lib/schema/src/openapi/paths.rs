@@ -21,6 +21,8 @@ const PATCHES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+const CUSTOM_PATCHES: [&str; 3] = [PATCHES[0], PATCHES[1], PATCHES[3]];
+
 /// Query parameters: name, type, description.
 type Query = (&'static str, &'static str, &'static str);
 
@@ -75,6 +77,8 @@ struct Writer<'a> {
     /// Group, version and kind that operations are about.
     gvk: (&'a str, &'a str, &'a str),
     tag: String,
+    /// Custom resources have no protobuf form and take no strategic merge patch: kubectl learns from here which patch to send.
+    custom: bool,
 }
 
 /// `Apps` of `apps`, `RbacAuthorization` of `rbac.authorization.k8s.io`, `Core` of the core group.
@@ -120,7 +124,12 @@ impl Writer<'_> {
         let mut parameters: Vec<Value> = op.query.into_iter().map(|q| query(q, format)).collect();
         let produces: Vec<&str> = match op.answer {
             None => vec!["*/*"],
-            Some(_) => PRODUCES.iter().chain(WATCH.iter().filter(|_| op.streams)).copied().collect(),
+            Some(_) => PRODUCES
+                .iter()
+                .chain(WATCH.iter().filter(|_| op.streams))
+                .filter(|m| !(self.custom && m.contains("protobuf")))
+                .copied()
+                .collect(),
         };
         let schema = op.answer.as_ref().map_or_else(|| json!({"type": "string"}), |name| format.reference(name));
         let mut responses = Map::new();
@@ -175,7 +184,7 @@ impl Writer<'_> {
 
 /// The document of resources: `/apis/apps/v1/`.
 pub(super) fn group_version(format: Format, group: &str, version: &str, out: &mut Map<String, Value>) {
-    let w = Writer { format, gvk: ("", "", ""), tag: tag(group, version) };
+    let w = Writer { format, gvk: ("", "", ""), tag: tag(group, version), custom: false };
     let get = w.operation(Operation {
         action: "",
         id: format!("get{}APIResources", camel(group, version)),
@@ -189,15 +198,16 @@ pub(super) fn group_version(format: Format, group: &str, version: &str, out: &mu
     out.insert(format!("/{}/", root(group, version)), json!({"get": get}));
 }
 
-/// All paths of a resource. `definition` names the definition of a subresource's kind.
+/// All paths of a resource, `custom` or built in. `definition` names the definition of a subresource's kind.
 pub(super) fn resource(
     format: Format,
     r: &Resource,
+    custom: bool,
     names: &Names,
     definition: &mut dyn FnMut(&Subresource) -> Option<String>,
     out: &mut Map<String, Value>,
 ) {
-    let w = Writer { format, gvk: (&r.group, &r.version, &r.kind), tag: tag(&r.group, &r.version) };
+    let w = Writer { format, gvk: (&r.group, &r.version, &r.kind), tag: tag(&r.group, &r.version), custom };
     let base = root(&r.group, &r.version);
     let namespaced = r.scope == Scope::Namespaced;
     let scope = if namespaced { "Namespaced" } else { "" };
@@ -291,7 +301,7 @@ pub(super) fn resource(
     }
 
     for s in &r.subresources {
-        let w = Writer { format, gvk: (&s.group, &s.version, &s.kind), tag: w.tag.clone() };
+        let w = Writer { format, gvk: (&s.group, &s.version, &s.kind), tag: w.tag.clone(), custom };
         let connects = s.kind.ends_with("Options");
         let object = (!connects).then(|| definition(s)).flatten().unwrap_or_else(|| names.object.clone());
         let id = format!("{prefix}{scope}{kind}{}", capital(&s.name));
@@ -379,7 +389,7 @@ fn objects(
             id: format!("patch{id}"),
             description: format!("partially update {what}"),
             query: vec![DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION, FORCE],
-            body: Some((format!("{META}Patch"), &PATCHES, true)),
+            body: Some((format!("{META}Patch"), if w.custom { &CUSTOM_PATCHES } else { &PATCHES }, true)),
             answer: Some(object.to_owned()),
             codes: CREATED,
             streams: false,
