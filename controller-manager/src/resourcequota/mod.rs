@@ -10,6 +10,7 @@ use counts::Counts;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaStatus, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use machinery::Value;
+use machinery::meta::list_at;
 use machinery::quantity::{Format, Quantity};
 use quota::{Evaluator, Resources, resources, scopes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +126,7 @@ impl Controller {
         let limits = hard(&found).cloned().unwrap_or_default();
         let status = found.status.clone().unwrap_or_default();
         let mut used: Limits = status.used.clone().unwrap_or_default();
-        for (name, quantity) in self.usage(&found, &limits) {
+        for (name, quantity) in self.usage(&found, &limits).await? {
             let quantity = ApiQuantity(quantity.to_string());
             used.insert(name, quantity);
         }
@@ -141,7 +142,7 @@ impl Controller {
     }
 
     /// What the namespace uses of all that the quota limits and that is known by now.
-    fn usage(&self, quota: &ResourceQuota, limits: &Limits) -> Resources {
+    async fn usage(&self, quota: &ResourceQuota, limits: &Limits) -> Result<Resources> {
         let shown = value(quota);
         let subjects: BTreeSet<_> = limits.keys().filter_map(|name| Evaluator::subject(name)).collect();
         let namespace = quota.namespace();
@@ -154,6 +155,20 @@ impl Controller {
                 Evaluator::Pods => self.add(&mut sum, &evaluator, &shown, &self.pods.list_namespace(namespace)),
                 Evaluator::Services => self.add(&mut sum, &evaluator, &shown, &self.services.list_namespace(namespace)),
                 Evaluator::Claims => self.add(&mut sum, &evaluator, &shown, &self.claims.list_namespace(namespace)),
+                Evaluator::DeviceClaims if scopes(&shown).next().is_some() => {}
+                // Seldom limited, so they are not kept: what has been counted tells when to look.
+                Evaluator::DeviceClaims => {
+                    if self.counts.of(group, resource, namespace).is_none() {
+                        continue;
+                    }
+                    let path = format!("/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims");
+                    let claims = self.ctx.client.get_path(&path).await?;
+                    for claim in list_at(&claims, &["items"]) {
+                        let mut cost = evaluator.usage(claim, self.ctx.now());
+                        cost.retain(|name, _| sum.contains_key(name));
+                        resources::add(&mut sum, &cost);
+                    }
+                }
                 Evaluator::Count(_) if scopes(&shown).next().is_some() => {}
                 Evaluator::Count(_) => {
                     let Some(n) = self.counts.of(group, resource, namespace) else { continue };
@@ -163,7 +178,7 @@ impl Controller {
             }
             out.append(&mut sum);
         }
-        out
+        Ok(out)
     }
 
     fn add<K: Object>(&self, sum: &mut Resources, evaluator: &Evaluator, quota: &Value, objects: &[Arc<K>]) {

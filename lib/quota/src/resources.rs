@@ -25,7 +25,7 @@ pub fn add(to: &mut Resources, more: &Resources) {
     }
 }
 
-fn raise(to: &mut Resources, other: &Resources) {
+pub(crate) fn raise(to: &mut Resources, other: &Resources) {
     for (k, q) in other {
         if to.get(k).is_none_or(|have| have < q) {
             to.insert(k.clone(), *q);

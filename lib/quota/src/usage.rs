@@ -8,6 +8,10 @@ use machinery::quantity::{Format, Quantity};
 use machinery::time::{self, Timestamp};
 
 const STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
+const DEVICE_CLASS: &str = ".deviceclass.resource.k8s.io/devices";
+const COUNT_DEVICE_CLAIMS: &str = "count/resourceclaims.resource.k8s.io";
+/// The most devices that one claim can get, and so what `allocationMode: All` is charged.
+const MOST_DEVICES: i64 = 32;
 
 /// How objects of one resource are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub enum Evaluator {
     Pods,
     Services,
     Claims,
+    /// Claims of devices: their number, and the devices by class.
+    DeviceClaims,
     /// Only the number of objects: `count/deployments.apps`, and for some core resources their plain name.
     Count(Vec<String>),
 }
@@ -41,6 +47,7 @@ impl Evaluator {
             ("", "pods") => Self::Pods,
             ("", "services") => Self::Services,
             ("", "persistentvolumeclaims") => Self::Claims,
+            ("resource.k8s.io", "resourceclaims") => Self::DeviceClaims,
             ("", r) => {
                 let mut names = vec![format!("count/{r}")];
                 if PLAIN.contains(&r) {
@@ -57,6 +64,9 @@ impl Evaluator {
         let special = [(Self::Pods, "pods"), (Self::Services, "services"), (Self::Claims, "persistentvolumeclaims")];
         if let Some((_, resource)) = special.into_iter().find(|(e, _)| e.covers(name)) {
             return Some(("", resource));
+        }
+        if Self::DeviceClaims.covers(name) {
+            return Some(("resource.k8s.io", "resourceclaims"));
         }
         match name.strip_prefix("count/") {
             Some(of) => Some(of.split_once('.').map_or(("", of), |(resource, group)| (group, resource))),
@@ -82,6 +92,7 @@ impl Evaluator {
                     || of_claims(name)
                     || name.split_once(STORAGE_CLASS).is_some_and(|(_, n)| of_claims(n))
             }
+            Self::DeviceClaims => name == COUNT_DEVICE_CLAIMS || name.ends_with(DEVICE_CLASS),
             Self::Count(names) => names.iter().any(|n| n == name),
         }
     }
@@ -92,6 +103,7 @@ impl Evaluator {
             Self::Pods => pod(obj, now),
             Self::Services => service(obj),
             Self::Claims => claim(obj),
+            Self::DeviceClaims => device_claim(obj),
             Self::Count(names) => names.iter().map(|n| (n.clone(), one())).collect(),
         }
     }
@@ -199,6 +211,27 @@ fn claim(c: &Value) -> Resources {
         }
     }
     r
+}
+
+/// Each request costs its devices; one with alternatives the most that any of them may cost, by class.
+fn device_claim(claim: &Value) -> Resources {
+    let mut total = Resources::from([(COUNT_DEVICE_CLAIMS.to_owned(), one())]);
+    let cost = |request: &Value| {
+        let devices = match str_at(request, &["allocationMode"]) {
+            "ExactCount" => i64_at(request, &["count"]).unwrap_or(0),
+            "All" => MOST_DEVICES,
+            _ => 0,
+        };
+        (format!("{}{DEVICE_CLASS}", str_at(request, &["deviceClassName"])), Quantity::new(devices, Format::DecimalSI))
+    };
+    for request in list_at(claim, &["spec", "devices", "requests"]) {
+        let mut most = Resources::new();
+        for (class, devices) in list_at(request, &["firstAvailable"]).iter().chain(request.get("exactly")).map(cost) {
+            resources::raise(&mut most, &Resources::from([(class, devices)]));
+        }
+        resources::add(&mut total, &most);
+    }
+    total
 }
 
 fn terminating(pod: &Value) -> bool {

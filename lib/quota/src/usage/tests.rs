@@ -49,6 +49,21 @@ fn objects_have_their_price() {
                 "requests.storage=2Gi",
             ],
         ),
+        (
+            "claim of devices",
+            Evaluator::of("resource.k8s.io", "resourceclaims"),
+            json!({"spec": {"devices": {"requests": [
+                {"name": "a", "exactly": {"deviceClassName": "gold", "allocationMode": "ExactCount", "count": 2}},
+                {"name": "b", "firstAvailable": [
+                    {"deviceClassName": "gold", "allocationMode": "ExactCount", "count": 3},
+                    {"deviceClassName": "gold", "allocationMode": "ExactCount", "count": 1},
+                    {"deviceClassName": "tin", "allocationMode": "All"}]}]}}}),
+            &[
+                "count/resourceclaims.resource.k8s.io=1",
+                "gold.deviceclass.resource.k8s.io/devices=5",
+                "tin.deviceclass.resource.k8s.io/devices=32",
+            ],
+        ),
         ("secret", Evaluator::of("", "secrets"), json!({}), &["count/secrets=1", "secrets=1"]),
         ("widget", Evaluator::of("example.com", "widgets"), json!({}), &["count/widgets.example.com=1"]),
     ] {
@@ -63,6 +78,7 @@ fn names_of_limits_lead_to_objects() {
         ("requests.nvidia.com/gpu", Some(("", "pods"))),
         ("services.nodeports", Some(("", "services"))),
         ("fast.storageclass.storage.k8s.io/requests.storage", Some(("", "persistentvolumeclaims"))),
+        ("gold.deviceclass.resource.k8s.io/devices", Some(("resource.k8s.io", "resourceclaims"))),
         ("configmaps", Some(("", "configmaps"))),
         ("count/secrets", Some(("", "secrets"))),
         ("count/widgets.example.com", Some(("example.com", "widgets"))),
