@@ -28,13 +28,19 @@ pub fn most_recent(c: &CronJob, now: Timestamp, s: &Schedule, with_deadline: boo
         earliest = earliest.max(bound);
     }
     let none = Due { earliest, latest: None, missed: 0 };
-    let Some(first) = s.next(earliest).filter(|t| *t <= now) else { return Ok(none) };
-    let Some(second) = s.next(first).filter(|t| *t <= now) else {
+    // Of a date that never comes, upstream says the same as of two that are one: its next time is none, and so is the one after.
+    let too_close = || Err("time difference between two schedules is less than 1 second".into());
+    let Some(first) = s.next(earliest) else { return too_close() };
+    if first > now {
+        return Ok(none);
+    }
+    let Some(second) = s.next(first) else { return too_close() };
+    if second > now {
         return Ok(Due { latest: Some(first), ..none });
-    };
+    }
     let period = second.duration_since(first).as_secs();
     if period < 1 {
-        return Err("time difference between two schedules is less than 1 second".into());
+        return too_close();
     }
     let missed = now.duration_since(first).as_secs() / period + 1;
     // Skips over most of a long absence: only the latest time matters.
@@ -85,5 +91,7 @@ mod tests {
             assert_eq!(due.latest.map(|t| t.to_string()).as_deref(), want, "{name}");
             assert_eq!(due.missed, missed, "{name}");
         }
+        let never = Schedule::parse("59 23 31 2 *", jiff::tz::TimeZone::UTC).expect("schedule");
+        assert!(most_recent(&CronJob::default(), now, &never, true).is_err(), "a date that never comes");
     }
 }
