@@ -11,6 +11,7 @@ mod batch;
 mod certificates;
 mod check;
 mod core;
+mod devices;
 mod diff;
 mod flow_control;
 mod names;

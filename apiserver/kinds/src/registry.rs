@@ -3,8 +3,8 @@
 use crate::names::{self, NameRule};
 use crate::strategy::Strategy;
 use crate::{
-    admission_registration, api_extensions, api_registration, apps, autoscaling, batch, certificates, core, flow_control,
-    networking, rbac, scheduling, storage,
+    admission_registration, api_extensions, api_registration, apps, autoscaling, batch, certificates, core, devices,
+    flow_control, networking, rbac, scheduling, storage,
 };
 
 /// The strategy of a kind whose schema says everything.
@@ -68,6 +68,7 @@ static KINDS: &[(&str, &str, &dyn Strategy)] = &[
     ("rbac.authorization.k8s.io", "ClusterRoleBinding", &rbac::CLUSTER_ROLE_BINDING),
     ("rbac.authorization.k8s.io", "Role", &rbac::ROLE),
     ("rbac.authorization.k8s.io", "RoleBinding", &rbac::ROLE_BINDING),
+    ("resource.k8s.io", "ResourceSlice", &devices::RESOURCE_SLICE),
     ("scheduling.k8s.io", "PriorityClass", &scheduling::PRIORITY_CLASS),
     ("storage.k8s.io", "CSIDriver", &storage::CSI_DRIVER),
     ("storage.k8s.io", "CSINode", &storage::CSI_NODE),
