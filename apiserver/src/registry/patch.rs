@@ -1,5 +1,7 @@
 //! PATCH: JSON patch, merge patch, strategic merge patch and server-side apply. Upstream: endpoints/handlers/patch.go.
 
+mod conversion;
+
 use super::options::{FieldValidation, Kind, WriteOptions};
 use super::update::{Target, reply, update};
 use super::{codec, managed, metadata};
@@ -112,7 +114,10 @@ fn change(t: &Target<'_>, ty: PatchType, parsed: &Value, live: Option<&Value>) -
         Some(ty) if codec::tidy(&mut tree, ty) => tree,
         own => {
             let tree = if own.is_some() { patched()? } else { tree };
-            codec::object_from_value(t.cx, tree.clone(), entry, t.opts.validation).map_err(|s| invalid_patch(&tree, s))?
+            codec::object_from_value(t.cx, tree.clone(), entry, t.opts.validation).map_err(|s| match ty {
+                PatchType::Strategic => invalid_patch(conversion::shown(parsed), s, conversion::refused),
+                _ => invalid_patch(tree.to_string(), s, |why| why),
+            })?
         }
     };
     if !entry.converts() {
@@ -143,10 +148,10 @@ fn apply(t: &Target<'_>, config: &Value, live: Option<&Value>) -> Result<Value, 
     Ok(new)
 }
 
-/// What a patch made does not decode: 422 with the patched document, as upstream words it.
-fn invalid_patch(patched: &Value, s: Status) -> Status {
+/// What a patch made does not decode: 422 with what was `shown` upstream, as upstream words it.
+fn invalid_patch(shown: String, s: Status, words: fn(String) -> String) -> Status {
     let why =
         s.message.split_once("cannot be handled as a ").and_then(|(_, rest)| rest.split_once(": ")).map(|(_, w)| w.to_owned());
-    let err = Error::invalid(&Path::new("patch"), patched.to_string(), why.unwrap_or(s.message));
+    let err = Error::invalid(&Path::new("patch"), shown, words(why.unwrap_or(s.message)));
     Status::invalid("", "", "", &vec![err])
 }
