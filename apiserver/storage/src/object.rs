@@ -5,6 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use machinery::{Value, meta};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use store::Revision;
 
@@ -98,6 +99,45 @@ pub(crate) fn metadata_offset(json: &[u8]) -> Option<usize> {
         i += 1;
     }
     None
+}
+
+/// Where the top-level fields `apiVersion` and `kind` of an encoded object are, each with the comma that it would leave behind.
+pub fn type_fields(json: &[u8]) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::with_capacity(2);
+    let (mut depth, mut i) = (0usize, 0);
+    // Start of the field whose name has been read, and whether it is one of the two.
+    let mut field: Option<(usize, bool)> = None;
+    // The comma in front of the present field.
+    let mut comma = None;
+    while i < json.len() && found.len() < 2 {
+        match json[i] {
+            b'{' | b'[' => depth += 1,
+            end @ (b'}' | b']' | b',') if depth == 1 => {
+                if let Some((start, true)) = field {
+                    found.push(match (end, comma) {
+                        (b',', _) => start..i + 1,
+                        // The last one takes the comma in front of it.
+                        (_, Some(comma)) if found.last().is_none_or(|f| f.end <= comma) => comma..i,
+                        _ => start..i,
+                    });
+                }
+                field = None;
+                comma = (end == b',').then_some(i);
+                depth -= usize::from(end != b',');
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => {
+                let Some(end) = end_of_string(json, i + 1) else { break };
+                if depth == 1 && field.is_none() {
+                    field = Some((i, matches!(&json[i + 1..end], b"apiVersion" | b"kind")));
+                }
+                i = end;
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    found
 }
 
 /// Index of the closing quote of the string whose first byte is at `from`.
