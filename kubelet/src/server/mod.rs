@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::json;
@@ -102,14 +102,27 @@ async fn connection(stream: tokio::net::TcpStream, tls: TlsAcceptor, service: Ar
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
     let certificates = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
-    let handler = hyper::service::service_fn(move |request| {
+    let handler = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (service, certificates) = (service.clone(), certificates.clone());
-        async move { Ok::<_, std::convert::Infallible>(service.handle(request, &certificates).await) }
+        async move {
+            let head = request.method() == Method::HEAD;
+            let response = service.handle(request, &certificates).await;
+            Ok::<_, std::convert::Infallible>(if head { without_body(response) } else { response })
+        }
     });
     let served = auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(TokioIo::new(stream), handler).await;
     if let Err(e) = served {
         tracing::debug!(error = %e, "connection ended");
     }
+}
+
+/// The answer to a HEAD request. Hyper leaves the body out of HTTP/1 only.
+fn without_body(response: Answer) -> Answer {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.entry(http::header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(parts, Full::new(Bytes::new()).map_err(|never| match never {}).boxed())
 }
 
 pub fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
