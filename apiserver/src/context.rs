@@ -63,7 +63,7 @@ impl RequestCx {
     /// How to answer a failure: as negotiated, or in JSON.
     pub fn accept_status(&self) -> Option<Accept> {
         let a = self.accept().ok()?;
-        Some(Accept { transform: None, ..a })
+        Some(Accept { transform: None, beta: false, ..a })
     }
 
     /// The field manager of a write: as given, or the first part of the user agent.

@@ -17,6 +17,7 @@ use rustls::pki_types::CertificateDer;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 /// Certificates that a connection showed; a request extension.
@@ -104,12 +105,16 @@ async fn filtered(
     if let Err(s) = authorize(server, &cx).await {
         return respond::status(&s, cx.accept_status());
     }
+    let limit = match time_limit(&cx.query, server.config.request_timeout) {
+        Err(s) if !long_running => return respond::status(&s, cx.accept_status()),
+        limit => limit.unwrap_or(server.config.request_timeout),
+    };
     let routed = router::route(server, &cx, &uri, request_body, upgrade);
     let outcome = if long_running {
         routed.await
     } else {
         server.metrics.in_flight.fetch_add(1, Ordering::Relaxed);
-        let done = tokio::time::timeout(server.config.request_timeout, routed).await;
+        let done = tokio::time::timeout(limit, routed).await;
         server.metrics.in_flight.fetch_sub(1, Ordering::Relaxed);
         done.unwrap_or_else(|_| Err(Status::new(504, "Timeout", "request did not complete within the allotted timeout")))
     };
@@ -123,6 +128,19 @@ async fn filtered(
         }
     }
     answer
+}
+
+/// How long a request may take: what the client says in `timeout`, if it is less than `most`. Upstream:
+/// endpoints/filters/request_deadline.go.
+fn time_limit(query: &Query, most: Duration) -> Result<Duration, Status> {
+    let given = query.str("timeout");
+    if given.is_empty() {
+        return Ok(most);
+    }
+    let nanos = machinery::duration::parse(given)
+        .map_err(|e| Status::bad_request(format!("invalid timeout specified in the request URL - {e}")))?;
+    let given = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+    Ok(if given.is_zero() { most } else { given.min(most) })
 }
 
 /// A quoted-string of RFC 7230; what has no place in a header is left out.

@@ -4,9 +4,9 @@ use crate::handle::PeerCertificates;
 use crate::http::body::{Body, BoxError};
 use crate::server::ApiServer;
 use futures::future::BoxFuture;
-use http::Request;
+use http::{Method, Request, Response, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -96,9 +96,20 @@ async fn connection(
             // Only the in-process transport names its user; what came over the network proves it.
             request.extensions_mut().remove::<auth::UserInfo>();
             request.extensions_mut().insert(peer);
-            Ok::<_, Infallible>(server.handle(request).await)
+            let head = request.method() == Method::HEAD;
+            let response = server.handle(request).await;
+            Ok::<_, Infallible>(if head { without_body(response) } else { response })
         }
     });
     let conn = builder.serve_connection_with_upgrades(TokioIo::new(tls), service).into_owned();
     watcher.watch(conn).await
+}
+
+/// The answer to a HEAD request. Hyper leaves the body out of HTTP/1 only.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(parts, crate::http::body::empty())
 }

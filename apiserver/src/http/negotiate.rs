@@ -36,6 +36,8 @@ pub struct Accept {
     pub format: Format,
     pub pretty: bool,
     pub transform: Option<Transform>,
+    /// The transformed shape is that of `meta.k8s.io/v1beta1`.
+    pub beta: bool,
 }
 
 /// Parameters of one Accept clause.
@@ -86,22 +88,24 @@ pub fn negotiate(headers: &HeaderMap, query: &Query, formats: &[Format], transfo
     let pretty = is_pretty(headers, query);
     let header = accept_header(headers);
     if header.is_empty() {
-        return Ok(Accept { format: formats[0], pretty, transform: None });
+        return Ok(Accept { format: formats[0], pretty, transform: None, beta: false });
     }
     for clause in clauses(&header) {
         let Some(format) = formats.iter().copied().find(|f| matches(&clause.media, f.media_type())) else { continue };
         let transform = match (clause.param("as"), clause.param("g"), clause.param("v")) {
             ("", "", "") => None,
             (_, g, _) if !transforms || g != "meta.k8s.io" => continue,
-            ("Table", _, "v1") => Some(Transform::Table),
-            ("PartialObjectMetadata", _, "v1") => Some(Transform::PartialObjectMetadata),
-            ("PartialObjectMetadataList", _, "v1") => Some(Transform::PartialObjectMetadataList),
+            (_, _, v) if v != "v1" && v != "v1beta1" => continue,
+            ("Table", _, _) => Some(Transform::Table),
+            ("PartialObjectMetadata", _, _) => Some(Transform::PartialObjectMetadata),
+            ("PartialObjectMetadataList", _, _) => Some(Transform::PartialObjectMetadataList),
             _ => continue,
         };
         if !matches!(clause.param("stream"), "" | "watch") {
             continue;
         }
-        return Ok(Accept { format, pretty: pretty || clause.param("pretty") == "1", transform });
+        let beta = transform.is_some() && clause.param("v") == "v1beta1";
+        return Ok(Accept { format, pretty: pretty || clause.param("pretty") == "1", transform, beta });
     }
     Err(not_acceptable(formats))
 }

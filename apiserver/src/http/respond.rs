@@ -33,6 +33,11 @@ pub fn page_not_found() -> Response<Body> {
 
 /// An object tree in the negotiated encoding.
 pub fn object(code: StatusCode, accept: Accept, value: &Value) -> Response<Body> {
+    let mut older = None;
+    if accept.beta {
+        v1beta1(older.insert(value.clone()));
+    }
+    let value = older.as_ref().unwrap_or(value);
     match accept.format {
         Format::Yaml => match serde_saphyr::to_string(value) {
             Ok(text) => response(code, "application/yaml", text),
@@ -44,6 +49,21 @@ pub fn object(code: StatusCode, accept: Accept, value: &Value) -> Response<Body>
             Err(_) => json(code, accept.pretty, value),
         },
         Format::Json => json(code, accept.pretty, value),
+    }
+}
+
+/// Makes a Table or metadata of `meta.k8s.io/v1` one of `v1beta1`, which older clients ask for; they differ in name only.
+pub fn v1beta1(value: &mut Value) {
+    if let Some(version) = value.get_mut("apiVersion").filter(|v| *v == "meta.k8s.io/v1") {
+        *version = "meta.k8s.io/v1beta1".into();
+    }
+    for (list, object) in [("rows", Some("object")), ("items", None)] {
+        for item in value.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            match object {
+                Some(field) => item.get_mut(field).into_iter().for_each(v1beta1),
+                None => v1beta1(item),
+            }
+        }
     }
 }
 
@@ -73,7 +93,7 @@ fn json(code: StatusCode, pretty: bool, value: &Value) -> Response<Body> {
 /// A failure as the client wants it; JSON where the client's wish is unknown.
 pub fn status(s: &Status, accept: Option<Accept>) -> Response<Body> {
     let code = StatusCode::from_u16(s.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let accept = accept.unwrap_or(Accept { format: Format::Json, pretty: false, transform: None });
+    let accept = accept.unwrap_or(Accept { format: Format::Json, pretty: false, transform: None, beta: false });
     let mut r = object(code, accept, &s.to_value());
     if let Some(secs) = s.details.get("retryAfterSeconds").and_then(Value::as_i64)
         && let Ok(v) = HeaderValue::from_str(&secs.to_string())

@@ -57,7 +57,11 @@ pub async fn delete(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_
         {
             d.remove("group");
         }
-        return Ok(respond::object(code, crate::http::Accept { transform: None, ..accept }, &respond::success(details)));
+        return Ok(respond::object(
+            code,
+            crate::http::Accept { transform: None, beta: false, ..accept },
+            &respond::success(details),
+        ));
     }
     super::update::reply(cx, entry, code, accept, &deleted.object).await
 }

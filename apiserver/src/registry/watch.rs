@@ -4,7 +4,7 @@
 use super::{convert, options, selectors, table};
 use crate::context::RequestCx;
 use crate::http::body::{Body, BoxError};
-use crate::http::{Format, Transform};
+use crate::http::{Format, Transform, respond};
 use crate::resources::Entry;
 use crate::server::Inner;
 use bytes::{Bytes, BytesMut};
@@ -72,6 +72,7 @@ pub async fn watch(server: &Arc<Inner>, cx: &RequestCx, entry: &Arc<Entry>) -> R
         shutdown: Box::pin(server.shutdown.clone().cancelled_owned()),
         ended: false,
         protobuf,
+        beta: accept.beta,
         _gauge: Gauge::new(server.clone()),
     };
     let body = StreamBody::new(futures::stream::unfold(stream, |mut s| async move {
@@ -126,6 +127,8 @@ struct Stream {
     ended: bool,
     /// Events are framed protobuf messages instead of lines of JSON.
     protobuf: bool,
+    /// Tables and metadata go out as `v1beta1`.
+    beta: bool,
     _gauge: Gauge,
 }
 
@@ -244,6 +247,11 @@ impl Stream {
     }
 
     fn line(&mut self, kind: &str, object: &Value) -> Bytes {
+        let mut older = None;
+        if self.beta {
+            respond::v1beta1(older.insert(object.clone()));
+        }
+        let object = older.as_ref().unwrap_or(object);
         if !self.protobuf {
             return format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into();
         }

@@ -1,6 +1,6 @@
 //! Status bodies, resource versions, patches, dry runs, pages, watches, deletion, and input that nobody should send.
 
-use crate::server::{APPLY, MAPS, MERGE, STRATEGIC, Server, config, read};
+use crate::server::{APPLY, MAPS, MERGE, STRATEGIC, Server, admin, config, read};
 use apiserver::http::body;
 use auth::UserInfo;
 use http::Request;
@@ -264,6 +264,19 @@ async fn strangers_are_refused() {
 }
 
 #[tokio::test]
+async fn tokens_may_be_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens.csv");
+    std::fs::write(&file, "secret,ann,1,\"system:masters,x\"\n").unwrap();
+    let config = apiserver::Config { token_auth_file: Some(file), ..config(dir.path()) };
+    let s = Server::with(dir, config, store::memory().unwrap()).await;
+    for (token, code) in [("secret", 200), ("other", 401)] {
+        let asked = Request::get("/api/v1/nodes").header("authorization", format!("Bearer {token}"));
+        assert_eq!(s.api.handle(asked.body(body::empty()).unwrap()).await.status(), code, "{token}");
+    }
+}
+
+#[tokio::test]
 async fn hostile_input_is_an_answer() {
     let s = Server::start().await;
     let deep = format!("{{\"metadata\":{}{}}}", "{\"a\":".repeat(50_000), "}".repeat(50_000));
@@ -457,5 +470,73 @@ async fn a_deletion_that_lost_a_race_says_so() {
         let (_, now) = s.get(&path).await;
         let marked = now["metadata"]["deletionTimestamp"].is_string();
         assert_eq!((code == 200, code == 409), (marked, !marked), "{code}: {now}");
+    }
+}
+
+#[tokio::test]
+async fn documents_and_lists_are_written_as_go_writes_them() {
+    let s = Server::start().await;
+    config_map(&s, "a", json!({"kind": "x"})).await;
+    let raw = async |uri: &str, accept: &str| {
+        let r = s.raw(&admin(), "GET", uri, &[("accept", accept)], "").await;
+        String::from_utf8_lossy(&http_body_util::BodyExt::collect(r.into_body()).await.unwrap().to_bytes()).into_owned()
+    };
+    let beta = "application/json;as=Table;v=v1beta1;g=meta.k8s.io";
+    let part = "application/json;as=PartialObjectMetadataList;v=v1beta1;g=meta.k8s.io";
+    for (name, uri, accept, starts, holds) in [
+        ("version", "/version", "*/*", "{\n  \"major\": \"1\",\n", "\"gitVersion\": \"v1.36"),
+        (
+            "resources",
+            "/api/v1",
+            "application/json",
+            r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[{"name":"bindings","singularName""#,
+            r#""shortNames":["po"],"categories":["all"],"storageVersionHash":"#,
+        ),
+        (
+            "group",
+            "/apis/apps",
+            "application/json",
+            r#"{"kind":"APIGroup","apiVersion":"v1","name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}],"preferred"#,
+            "}}\n",
+        ),
+        (
+            "items of a built-in kind have no type of their own",
+            MAPS,
+            "application/json",
+            r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":"#,
+            r#""items":[{"data":{"kind":"x"},"metadata":{"#,
+        ),
+        ("an older Table", MAPS, beta, "{", r#""apiVersion":"meta.k8s.io/v1beta1""#),
+        ("older metadata", MAPS, part, "{", r#"{"apiVersion":"meta.k8s.io/v1beta1","kind":"PartialObjectMetadata","#),
+    ] {
+        let text = raw(uri, accept).await;
+        assert!(text.starts_with(starts) && text.contains(holds), "{name}: {text}");
+    }
+    assert!(!raw(MAPS, beta).await.contains("meta.k8s.io/v1\""));
+}
+
+#[tokio::test]
+async fn a_request_may_say_how_long_it_may_take() {
+    let s = Server::start().await;
+    for (name, timeout, code, message) in [
+        ("longer than allowed", "3m", 200, ""),
+        ("none", "0s", 200, ""),
+        ("no duration", "invalid", 400, "invalid timeout specified in the request URL - time: invalid duration \"invalid\""),
+    ] {
+        let (got, v) = s.get(&format!("{MAPS}?timeout={timeout}")).await;
+        assert_eq!((got, v["message"].as_str().unwrap_or_default()), (code, message), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn slices_are_selected_by_node() {
+    let s = Server::start().await;
+    let slices = "/apis/resource.k8s.io/v1/resourceslices";
+    let slice = json!({"metadata": {"name": "a"}, "spec": {"driver": "d", "nodeName": "n", "pool": {"name": "p", "resourceSliceCount": 1}}});
+    let (code, v) = s.json("POST", slices, &slice).await;
+    assert_eq!(code, 201, "{v}");
+    for (selector, count) in [("spec.nodeName%3Dn", 1), ("spec.driver%3Dother", 0)] {
+        let (_, v) = s.get(&format!("{slices}?fieldSelector={selector}")).await;
+        assert_eq!(v["items"].as_array().map(Vec::len), Some(count), "{selector}: {v}");
     }
 }
