@@ -473,14 +473,17 @@ async fn a_deletion_that_lost_a_race_says_so() {
     }
 }
 
+/// What is sent, as it is.
+async fn text(s: &Server, uri: &str, accept: &str) -> String {
+    let r = s.raw(&admin(), "GET", uri, &[("accept", accept)], "").await;
+    let bytes = http_body_util::BodyExt::collect(r.into_body()).await.expect("a body").to_bytes();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 #[tokio::test]
 async fn documents_and_lists_are_written_as_go_writes_them() {
     let s = Server::start().await;
     config_map(&s, "a", json!({"kind": "x"})).await;
-    let raw = async |uri: &str, accept: &str| {
-        let r = s.raw(&admin(), "GET", uri, &[("accept", accept)], "").await;
-        String::from_utf8_lossy(&http_body_util::BodyExt::collect(r.into_body()).await.unwrap().to_bytes()).into_owned()
-    };
     let beta = "application/json;as=Table;v=v1beta1;g=meta.k8s.io";
     let part = "application/json;as=PartialObjectMetadataList;v=v1beta1;g=meta.k8s.io";
     for (name, uri, accept, starts, holds) in [
@@ -509,10 +512,10 @@ async fn documents_and_lists_are_written_as_go_writes_them() {
         ("an older Table", MAPS, beta, "{", r#""apiVersion":"meta.k8s.io/v1beta1""#),
         ("older metadata", MAPS, part, "{", r#"{"apiVersion":"meta.k8s.io/v1beta1","kind":"PartialObjectMetadata","#),
     ] {
-        let text = raw(uri, accept).await;
+        let text = text(&s, uri, accept).await;
         assert!(text.starts_with(starts) && text.contains(holds), "{name}: {text}");
     }
-    assert!(!raw(MAPS, beta).await.contains("meta.k8s.io/v1\""));
+    assert!(!text(&s, MAPS, beta).await.contains("meta.k8s.io/v1\""));
 }
 
 #[tokio::test]
