@@ -5,6 +5,7 @@ use crate::model::{Endpoint, ServicePort};
 use crate::{Error, Result};
 use nlink::netlink::netfilter::{ConntrackFilter, IpProtocol};
 use nlink::netlink::{Connection, Netfilter};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// UDP flows to an address and port (`None`: the port on any address), answered by `reply_from` (`None`: by anybody).
@@ -17,21 +18,25 @@ pub struct Stale {
 
 const UDP: u8 = 17;
 
-/// The flows that a change of a Service port makes stale.
+/// The flows that a change of a Service port makes stale. A cluster IP and the external addresses may have different endpoints.
 pub fn stale(old: Option<&ServicePort>, new: Option<&ServicePort>) -> Vec<Stale> {
     let Some(port) = old.or(new).filter(|p| p.protocol == UDP) else { return Vec::new() };
-    let endpoints = |p: Option<&ServicePort>| p.map(|p| p.endpoints.clone()).unwrap_or_default();
-    let (before, after) = (endpoints(old), endpoints(new));
-    let replies: Vec<Option<Endpoint>> =
-        if before.is_empty() && !after.is_empty() { vec![None] } else { before.difference(&after).map(|e| Some(*e)).collect() };
-    let mut out = Vec::new();
-    for reply_from in replies {
-        for ip in port.cluster_ip.iter().chain(&port.external_ips) {
-            out.push(Stale { to: Some(*ip), port: port.port, reply_from });
+    let gone = |reach: &dyn Fn(&ServicePort) -> BTreeSet<Endpoint>| -> Vec<Option<Endpoint>> {
+        let [before, after] = [old, new].map(|p| p.map(reach).unwrap_or_default());
+        if before.is_empty() && !after.is_empty() {
+            return vec![None];
         }
-        if port.node_port != 0 {
-            out.push(Stale { to: None, port: port.node_port, reply_from });
-        }
+        before.difference(&after).map(|e| Some(*e)).collect()
+    };
+    let inside = gone(&|p| p.internal().clone());
+    let outside = gone(&|p| if p.external_local { &p.endpoints | &p.local_endpoints } else { p.endpoints.clone() });
+    let at = |to: Option<Ipv4Addr>, port: u16, replies: &[Option<Endpoint>]| {
+        replies.iter().map(|r| Stale { to, port, reply_from: *r }).collect::<Vec<_>>()
+    };
+    let mut out: Vec<Stale> = port.cluster_ip.iter().flat_map(|ip| at(Some(*ip), port.port, &inside)).collect();
+    out.extend(port.external_ips.iter().flat_map(|ip| at(Some(*ip), port.port, &outside)));
+    if port.node_port != 0 {
+        out.extend(at(None, port.node_port, &outside));
     }
     out
 }
@@ -70,7 +75,22 @@ mod tests {
             endpoints: endpoints.iter().map(|e| (e.parse().expect("an address"), 5353)).collect(),
             ..ServicePort::default()
         };
+        let here = |all: &[&str], here: &[&str]| {
+            Some(ServicePort { internal_local: true, local_endpoints: port(17, here).endpoints, ..port(17, all) })
+        };
         for (name, old, new, want) in [
+            (
+                "traffic that stays here: the one here goes last",
+                here(&["10.244.1.2"], &["10.244.0.2"]),
+                here(&["10.244.1.2"], &[]),
+                1,
+            ),
+            (
+                "traffic that stays here: the first one here",
+                here(&["10.244.1.2"], &[]),
+                here(&["10.244.1.2"], &["10.244.0.2"]),
+                1,
+            ),
             ("TCP ends by itself", Some(port(6, &["10.244.0.2"])), None, 0),
             (
                 "an endpoint goes: cluster IP and node port",
