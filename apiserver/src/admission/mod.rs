@@ -22,6 +22,7 @@ mod service_account;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod topology_labels;
 pub(crate) mod webhooks;
 
 pub use node_taints::DefaultTolerationSeconds;
@@ -206,6 +207,7 @@ impl Chain {
             Box::new(certificates::ClusterTrustBundleAttest),
             Box::new(certificates::CertificateSubjectRestriction),
             Box::new(ingress_class::DefaultIngressClass),
+            Box::new(topology_labels::PodTopologyLabels),
             Box::<policy::MutatingAdmissionPolicy>::default(),
             Box::<policy::ValidatingAdmissionPolicy>::default(),
             Box::<resource_quota::ResourceQuota>::default(),

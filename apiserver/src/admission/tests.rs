@@ -330,3 +330,22 @@ async fn storage_and_ingress_defaults() {
     assert!(e.message.contains("only dynamically provisioned pvc can be resized"), "{}", e.message);
     run(&grow, size("1024Mi"), &world).await.unwrap();
 }
+
+#[tokio::test]
+async fn pods_learn_the_topology_of_their_node() {
+    let mut objects = namespaces();
+    objects.push(("nodes", json!({"metadata": {"name": "n", "labels": {"topology.kubernetes.io/zone": "z", "other": "x"}}})));
+    let world = World::new(&objects);
+    let root = UserInfo::new("root", &[]);
+    let binding = |kind: &str| json!({"metadata": {"name": "p", "labels": {"a": "b"}}, "target": {"kind": kind, "name": "n"}});
+    for (name, resource, obj, want) in [
+        ("bound", "pods/binding", binding("Node"), json!({"a": "b", "topology.kubernetes.io/zone": "z"})),
+        ("bound to something else", "pods/binding", binding(""), json!({"a": "b"})),
+        ("born on a node", "pods", pod(json!({"nodeName": "n"})), json!({"topology.kubernetes.io/zone": "z"})),
+        ("without a node", "pods", pod(json!({})), Value::Null),
+    ] {
+        let create = attributes(&root, Operation::Create, resource, "ns", "p");
+        let admitted = run(&create, obj, &world).await.unwrap();
+        assert_eq!(admitted["metadata"]["labels"], want, "{name}");
+    }
+}
