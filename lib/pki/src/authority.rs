@@ -170,6 +170,12 @@ pub struct Authority {
     not_after: SystemTime,
 }
 
+/// Certificates of the first version, such as OpenSSL makes where nothing else is asked for, have no place to say that they are an
+/// authority's; Go takes them as such.
+fn may_sign(cert: &x509_parser::certificate::X509Certificate<'_>) -> bool {
+    cert.is_ca() || cert.version() == x509_parser::x509::X509Version::V1
+}
+
 impl Authority {
     /// Makes a self-signed authority.
     pub fn generate(common_name: &str) -> Result<Self> {
@@ -197,7 +203,7 @@ impl Authority {
         let der = pair.certificates()?.remove(0);
         let (_, cert) =
             x509_parser::parse_x509_certificate(&der).map_err(|e| Error::Invalid(format!("malformed certificate: {e}")))?;
-        if !cert.is_ca() {
+        if !may_sign(&cert) {
             return Err(Error::Invalid("the certificate is not that of an authority".into()));
         }
         let seconds = u64::try_from(cert.validity().not_after.timestamp()).unwrap_or(0);
@@ -242,5 +248,36 @@ impl Authority {
     pub(crate) fn validity(&self, lifetime: Duration, backdate: Duration) -> (SystemTime, SystemTime) {
         let now = SystemTime::now();
         (now - backdate, (now + lifetime).min(self.not_after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By `openssl x509 -req -signkey`.
+    const FIRST_VERSION: &str = "-----BEGIN CERTIFICATE-----
+MIIBGDCBvwIUYl/cMZdJHe7ZAokncdgdUbK1XhcwCgYIKoZIzj0EAwIwDjEMMAoG
+A1UEAwwDb2xkMCAXDTI2MTEyMjAwMDU0N1oYDzIxMjYxMDI5MDAwNTQ3WjAOMQww
+CgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASdNNro9xr8wmpv
+2EXKztX6yZ/8QYPAmIZzy6M4xCdmZs6eCrjBCLMtVoU5ap2Ih8UHRZNRqs7oxp4i
+8CaldvBSMAoGCCqGSM49BAMCA0gAMEUCIGm43NPBYufdf7eL2EgaJBf3ddXZXR+l
+EcXmk2CH4oARAiEA7KW2POkGLSr5q0Lui04/l0rvlRIE83TEhJXDrKJKAJY=
+-----END CERTIFICATE-----
+";
+
+    #[test]
+    fn who_may_sign() {
+        let authority = Authority::generate("ca").expect("an authority");
+        let leaf = authority.issue(&Identity::server("s", &[], &[]), LEAF_LIFETIME).expect("a certificate");
+        for (name, pem, want) in [
+            ("an authority", authority.cert_pem(), true),
+            ("a server", leaf.cert.as_str(), false),
+            ("version 1", FIRST_VERSION, true),
+        ] {
+            let der = certificates(pem).expect("PEM").remove(0);
+            let (_, cert) = x509_parser::parse_x509_certificate(&der).expect("a certificate");
+            assert_eq!(may_sign(&cert), want, "{name}");
+        }
     }
 }
