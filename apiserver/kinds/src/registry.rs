@@ -68,6 +68,8 @@ static KINDS: &[(&str, &str, &dyn Strategy)] = &[
     ("rbac.authorization.k8s.io", "ClusterRoleBinding", &rbac::CLUSTER_ROLE_BINDING),
     ("rbac.authorization.k8s.io", "Role", &rbac::ROLE),
     ("rbac.authorization.k8s.io", "RoleBinding", &rbac::ROLE_BINDING),
+    ("resource.k8s.io", "ResourceClaim", &devices::RESOURCE_CLAIM),
+    ("resource.k8s.io", "ResourceClaimTemplate", &devices::RESOURCE_CLAIM_TEMPLATE),
     ("resource.k8s.io", "ResourceSlice", &devices::RESOURCE_SLICE),
     ("scheduling.k8s.io", "PriorityClass", &scheduling::PRIORITY_CLASS),
     ("storage.k8s.io", "CSIDriver", &storage::CSI_DRIVER),

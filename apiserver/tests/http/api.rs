@@ -532,8 +532,12 @@ async fn a_request_may_say_how_long_it_may_take() {
 }
 
 #[tokio::test]
-async fn slices_are_selected_by_node() {
+async fn claims_are_for_one_device_and_slices_are_selected_by_node() {
     let s = Server::start().await;
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"devices": {"requests": [{"name": "a", "exactly": {"deviceClassName": "gold"}}]}}});
+    let (_, v) = s.json("POST", "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims", &claim).await;
+    let want = json!({"deviceClassName": "gold", "allocationMode": "ExactCount", "count": 1});
+    assert_eq!(v["spec"]["devices"]["requests"][0]["exactly"], want, "{v}");
     let slices = "/apis/resource.k8s.io/v1/resourceslices";
     let slice = json!({"metadata": {"name": "a"}, "spec": {"driver": "d", "nodeName": "n", "pool": {"name": "p", "resourceSliceCount": 1}}});
     let (code, v) = s.json("POST", slices, &slice).await;
