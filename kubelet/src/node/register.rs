@@ -40,7 +40,10 @@ pub async fn run(ctx: Arc<Context>, changed: Arc<Notify>) {
     let mut reported = tokio::time::Instant::now();
     let mut first = true;
     loop {
-        let old = node.status.clone().unwrap_or_default();
+        let mut old = node.status.clone().unwrap_or_default();
+        if let Some(seen) = ctx.node.get("", &ctx.config.node_name).as_ref().and_then(|n| n.status.as_ref()) {
+            status::adopt_extended(&mut old, seen);
+        }
         let new = status::make(&ctx, &old).await;
         let due = reported.elapsed() >= ctx.config.kubelet.node_status_report_frequency;
         let ready = is_ready(&new);
@@ -138,6 +141,13 @@ async fn patch(ctx: &Context, old: &NodeStatus, new: &NodeStatus) -> client::Res
                 && let Some(list) = value.as_array_mut()
             {
                 list.push(json!({"$patch": "replace"})); // addresses merge by type, of which there may be two
+            }
+            if matches!(key, "capacity" | "allocatable")
+                && let (Some(had), Some(has)) = (a.get(key).and_then(Value::as_object), value.as_object_mut())
+            {
+                for gone in had.keys() {
+                    has.entry(gone).or_insert(Value::Null);
+                }
             }
             body.insert(key.to_owned(), value);
         }

@@ -7,7 +7,9 @@ use cri::v1 as api;
 use k8s_openapi::api::core::v1::{
     ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use machinery::quantity::{Format, Quantity as Amount};
+use std::collections::BTreeMap;
 
 /// The Kubernetes version this agent speaks.
 pub const VERSION: &str = "v1.36.3";
@@ -85,6 +87,27 @@ impl Pressure {
     }
 }
 
+type Resources = BTreeMap<String, Quantity>;
+
+/// Extended resources: those of other domains than Kubernetes' own.
+fn extended(all: Option<&Resources>) -> Resources {
+    let own = |name: &str| !name.contains('/') || name.contains("kubernetes.io/") || name.starts_with("requests.");
+    all.into_iter().flatten().filter(|(k, _)| !own(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// Takes over the extended resources of the status that the API has: people advertise them by writing the capacity, and the
+/// kubelet makes them allocatable.
+pub fn adopt_extended(status: &mut NodeStatus, seen: &NodeStatus) {
+    let adopt = |mine: &mut Option<Resources>, theirs: Option<&Resources>| {
+        let Some(mine) = mine else { return };
+        let gone = extended(Some(mine));
+        mine.retain(|k, _| !gone.contains_key(k));
+        mine.extend(extended(theirs));
+    };
+    adopt(&mut status.capacity, seen.capacity.as_ref());
+    adopt(&mut status.allocatable, seen.allocatable.as_ref());
+}
+
 /// The whole status, made from scratch on top of `old`.
 pub async fn make(ctx: &Context, old: &NodeStatus) -> NodeStatus {
     let (version, runtime, images) = tokio::join!(ctx.runtime.version(), ctx.runtime.status(), ctx.runtime.list_images());
@@ -97,8 +120,8 @@ pub async fn make(ctx: &Context, old: &NodeStatus) -> NodeStatus {
         ctx.config.node_ips.iter().map(|ip| NodeAddress { type_: "InternalIP".into(), address: ip.to_string() }).collect();
     addresses.push(NodeAddress { type_: "Hostname".into(), address: ctx.config.node_name.clone() });
     let mut status = old.clone();
-    status.capacity = Some(m.capacity());
-    status.allocatable = Some(m.allocatable());
+    status.capacity = Some(m.capacity().into_iter().chain(extended(old.capacity.as_ref())).collect());
+    status.allocatable = Some(m.allocatable().into_iter().chain(extended(old.capacity.as_ref())).collect());
     status.addresses = Some(addresses);
     status.daemon_endpoints =
         Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(ctx.config.kubelet.port) }) });
@@ -179,4 +202,34 @@ fn image_list(mut images: Vec<api::Image>) -> Vec<ContainerImage> {
         ContainerImage { names: Some(names), size_bytes: i64::try_from(i.size).ok() }
     };
     images.into_iter().map(one).filter(|i| i.names.as_ref().is_some_and(|n| !n.is_empty())).take(MAX_IMAGES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn extended_resources_become_allocatable() {
+        let ctx = crate::testing::context(Default::default());
+        let status = |capacity: serde_json::Value, allocatable: serde_json::Value| -> NodeStatus {
+            serde_json::from_value(json!({"capacity": capacity, "allocatable": allocatable})).expect("status")
+        };
+        let none = || json!({"cpu": "1"});
+        let some = |n: &str| json!({"cpu": "1", "example.com/dongle": n});
+        for (name, had, seen, want) in [
+            ("none", status(none(), none()), status(none(), none()), None),
+            ("advertised", status(none(), none()), status(some("4"), none()), Some("4")),
+            ("changed", status(some("4"), some("4")), status(some("2"), some("4")), Some("2")),
+            ("withdrawn", status(some("4"), some("4")), status(none(), some("4")), None),
+        ] {
+            let mut old = had;
+            adopt_extended(&mut old, &seen);
+            let new = make(&ctx, &old).await;
+            for list in [new.capacity, new.allocatable] {
+                let got = list.as_ref().and_then(|l| l.get("example.com/dongle")).map(|q| q.0.as_str());
+                assert_eq!(got, want, "{name}");
+            }
+        }
+    }
 }
