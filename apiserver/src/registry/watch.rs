@@ -204,7 +204,7 @@ impl Stream {
                 },
             },
             WatchEvent::Bookmark { revision, initial_events_end } => {
-                let mut m = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+                let mut m = json!({"resourceVersion": revision.to_string()});
                 if initial_events_end {
                     m["annotations"] = json!({"k8s.io/initial-events-end": "true"});
                 }

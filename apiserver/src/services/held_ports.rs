@@ -60,7 +60,7 @@ pub async fn change<T>(server: &Inner, mut change: impl FnMut(&mut PortRange) ->
             return Ok(out);
         }
         let (low, high) = range.bounds();
-        let value = json!({"kind": "RangeAllocation", "apiVersion": "v1", "metadata": {"creationTimestamp": null},
+        let value = json!({"kind": "RangeAllocation", "apiVersion": "v1", "metadata": {},
             "range": format!("{low}-{high}"), "data": STANDARD.encode(after)});
         let bytes = value.to_string().into();
         let written = match revision {

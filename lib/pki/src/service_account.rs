@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use rcgen::{KeyPair, PublicKeyData};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::{PemObject, SectionKind};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -73,7 +73,8 @@ impl SigningKey {
 }
 
 impl VerifyingKey {
-    /// All keys of a PEM file: public keys, or the public halves of private ones.
+    /// All keys of a PEM file: public keys, those of certificates (test environments have the signer's), or the public half of a
+    /// private one.
     pub fn read_all(path: &Path) -> Result<Vec<Self>> {
         let pem = files::read(path)?;
         Self::all_from_pem(&pem).map_err(|e| Error::content(path, e))
@@ -81,9 +82,16 @@ impl VerifyingKey {
 
     pub fn all_from_pem(pem: &str) -> Result<Vec<Self>> {
         let mut keys = Vec::new();
-        for der in SubjectPublicKeyInfoDer::pem_slice_iter(pem.as_bytes()) {
-            let der = der.map_err(|e| Error::Invalid(format!("malformed PEM: {e}")))?;
-            keys.push(Self::from_spki(&der)?);
+        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes()) {
+            match section.map_err(|e| Error::Invalid(format!("malformed PEM: {e}")))? {
+                (SectionKind::PublicKey, der) => keys.push(Self::from_spki(&der)?),
+                (SectionKind::Certificate, der) => {
+                    let (_, cert) = x509_parser::certificate::X509Certificate::from_der(&der)
+                        .map_err(|e| Error::Invalid(format!("malformed certificate: {e}")))?;
+                    keys.push(Self::from_spki(cert.tbs_certificate.subject_pki.raw)?);
+                }
+                _ => {}
+            }
         }
         if keys.is_empty() {
             keys.push(SigningKey::from_pem(pem)?.public);

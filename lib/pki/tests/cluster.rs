@@ -58,6 +58,18 @@ fn ensure_is_idempotent_and_private() {
 }
 
 #[test]
+fn token_keys_are_found_in_whatever_pem_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let p = ClusterPki::ensure(dir.path(), &spec()).unwrap();
+    let key = |pem: &str| VerifyingKey::all_from_pem(pem).unwrap().into_iter().map(|k| k.key_id).collect::<Vec<_>>();
+    let private = key(&p.admin.key);
+    assert_eq!(private.len(), 1);
+    assert_eq!(key(&p.admin.cert)[0], private[0], "a certificate, as envtest has it");
+    let public = std::fs::read_to_string(p.path("sa.pub")).unwrap();
+    assert_eq!(key(&format!("{public}\n{}", p.admin.cert)).len(), 1 + key(&p.admin.cert).len(), "several in one file");
+}
+
+#[test]
 fn tls_offers_and_judges_client_certificates() {
     let dir = tempfile::tempdir().unwrap();
     let p = ClusterPki::ensure(dir.path(), &spec()).unwrap();
