@@ -57,7 +57,7 @@ impl ClientConfig {
                 name: meta::str_at(s, &["name"]).to_owned(),
                 port,
             };
-            let path = format!("/{}", meta::str_at(s, &["path"]).trim_start_matches('/'));
+            let path = cleaned(meta::str_at(s, &["path"]));
             return Ok(Self { peer, path, trust });
         }
         let url = meta::str_at(v, &["url"]);
@@ -67,13 +67,28 @@ impl ClientConfig {
         let uri: http::Uri = url.parse().map_err(|e| bad("Unparsable URL", &e))?;
         let host = uri.host().ok_or_else(|| bad("Unparsable URL", &url))?;
         let peer = Peer::Host { host: host.trim_matches(['[', ']']).to_owned(), port: uri.port_u16().unwrap_or(443) };
-        Ok(Self { peer, path: uri.path().to_owned(), trust })
+        Ok(Self { peer, path: cleaned(uri.path()), trust })
     }
 
     fn url(&self, timeout: Duration) -> String {
         let query = if timeout.is_zero() { String::new() } else { format!("?timeout={}s", timeout.as_secs().max(1)) };
         format!("https://{}{}{query}", self.peer.authority(), self.path)
     }
+}
+
+/// The path as client-go sends it: without empty and dot segments, which Go's servers answer with a redirect.
+fn cleaned(path: &str) -> String {
+    let mut segments = Vec::new();
+    for s in path.split('/') {
+        match s {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            s => segments.push(s),
+        }
+    }
+    format!("/{}", segments.join("/"))
 }
 
 /// Calls webhooks, over connections that are kept.
@@ -157,6 +172,7 @@ mod tests {
             ),
             ("defaults", json!({"service": {"namespace": "n", "name": "s"}}), "https://s.n.svc:443/?timeout=10s"),
             ("url", json!({"url": "https://example.com/a/b"}), "https://example.com:443/a/b?timeout=10s"),
+            ("slashes", json!({"url": "https://a.b:1//c/./d/../e/"}), "https://a.b:1/c/e?timeout=10s"),
             ("address", json!({"url": "https://[::1]:9443"}), "https://[::1]:9443/?timeout=10s"),
         ] {
             assert_eq!(ClientConfig::from_value(&config).unwrap().url(ten), want, "{case}");
