@@ -141,12 +141,10 @@ impl Documents {
                 aggregated.push(json!({"version": version, "freshness": "Current",
                     "resources": entries.iter().map(|e| discovery_resource(e)).collect::<Vec<_>>()}));
             }
-            let item = json!({"metadata": {"name": if group.is_empty() { Value::Null } else { group.as_str().into() },
-                "creationTimestamp": null}, "versions": aggregated});
             if group.is_empty() {
-                core.push(json!({"metadata": {"creationTimestamp": null}, "versions": item["versions"]}));
+                core.push(json!({"metadata": {}, "versions": aggregated}));
             } else {
-                named.push(item);
+                named.push(json!({"metadata": {"name": group}, "versions": aggregated}));
                 let mut g = api_group(group, versions);
                 list.groups.push(g.clone());
                 (g.kind, g.api_version) = (Some("APIGroup"), Some("v1"));
