@@ -12,6 +12,7 @@ mod context;
 mod credentials;
 mod dispatch;
 mod eviction;
+mod file_changes;
 mod image_gc;
 mod image_name;
 mod images;

@@ -1,7 +1,9 @@
 //! Reading a container's log: tail, since, limits, timestamps, following across rotations (upstream kuberuntime/logs).
 
+use crate::file_changes::Changes;
 use bytes::Bytes;
 use jiff::Timestamp;
+use nix::sys::inotify::AddWatchFlags;
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,14 +23,14 @@ pub struct Options {
     pub stream: Option<String>,
 }
 
-/// How soon a followed file is looked at again; a write is noticed this late at most.
-const FOLLOW: Duration = Duration::from_millis(50);
+/// How soon a followed file is looked at again where the kernel does not tell of changes (too many watches).
+const UNTOLD: Duration = Duration::from_millis(250);
 
-/// Sends the log in pieces until its end, or, when following, until `ended` says that the container is over.
+/// Sends the log in pieces until its end, or, when following, until what was written before `ended`, the container's end, is sent.
 pub async fn send(
     path: PathBuf,
     options: Options,
-    ended: impl Fn() -> bool + Send,
+    ended: impl Future<Output = ()> + Send,
     tx: mpsc::Sender<Result<Bytes, std::io::Error>>,
 ) -> std::io::Result<()> {
     let mut file = File::open(&path).await?;
@@ -45,7 +47,7 @@ async fn send_rest(
     path: PathBuf,
     file: File,
     options: Options,
-    ended: impl Fn() -> bool + Send,
+    ended: impl Future<Output = ()> + Send,
     tx: mpsc::Sender<Result<Bytes, std::io::Error>>,
 ) -> std::io::Result<()> {
     let mut left = options.limit.unwrap_or(u64::MAX);
@@ -53,7 +55,9 @@ async fn send_rest(
     let mut lines = options.tail.filter(|_| !options.follow).unwrap_or(u64::MAX);
     let mut reader = BufReader::new(file);
     let mut line: Vec<u8> = Vec::new();
-    let mut was_ended = false;
+    let mut changes = options.follow.then(|| changes(&path)).flatten();
+    let (mut was_rotated, mut was_ended) = (false, false);
+    tokio::pin!(ended);
     while lines > 0 {
         let n = reader.read_until(b'\n', &mut line).await?;
         if line.ends_with(b"\n") {
@@ -75,20 +79,45 @@ async fn send_rest(
             continue;
         }
         if rotated_away(&reader, &path).await {
+            // Lines may have come between the end that was seen and the rotation.
+            if !std::mem::replace(&mut was_rotated, true) {
+                continue;
+            }
             if let Ok(f) = File::open(&path).await {
+                (was_rotated, reader) = (false, BufReader::new(f));
                 line.clear();
-                reader = BufReader::new(f);
                 continue;
             }
         } else if was_ended {
             return Ok(()); // looked once more after the end
         }
-        was_ended = ended();
-        if !was_ended {
-            tokio::time::sleep(FOLLOW).await;
+        tokio::select! {
+            biased;
+            () = &mut ended => was_ended = true,
+            () = tx.closed() => return Ok(()),
+            () = change(&mut changes) => {}
         }
     }
     Ok(())
+}
+
+/// The directory is watched: a rotation is a new file in it.
+fn changes(path: &Path) -> Option<Changes> {
+    let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+    Changes::of(path.parent()?, flags)
+        .inspect_err(|e| tracing::debug!(path = %path.display(), error = %e, "log not watched"))
+        .ok()
+}
+
+async fn change(changes: &mut Option<Changes>) {
+    let told = match changes {
+        Some(c) => c.next().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        *changes = None;
+        tokio::time::sleep(UNTOLD).await;
+    }
 }
 
 async fn rotated_away(reader: &BufReader<File>, path: &Path) -> bool {
@@ -162,7 +191,7 @@ mod tests {
                    2026-01-01T00:00:03Z stdout F three\n";
         std::fs::write(&path, log).expect("log");
         let (tx, mut rx) = mpsc::channel(100);
-        send(path, options, || true, tx).await.expect("sent");
+        send(path, options, std::future::ready(()), tx).await.expect("sent");
         let mut out = String::new();
         while let Some(Ok(b)) = rx.recv().await {
             out.push_str(&String::from_utf8_lossy(&b));
@@ -199,8 +228,47 @@ mod tests {
         let more = std::fs::OpenOptions::new().append(true).open(&path);
         std::io::Write::write_all(&mut more.expect("log"), b"2026-01-01T00:00:03Z stdout F three\n").expect("written");
         let (tx, mut rx) = mpsc::channel(100);
-        send_rest(path, file, Options { tail: Some(1), ..Options::default() }, || true, tx).await.expect("sent");
+        send_rest(path, file, Options { tail: Some(1), ..Options::default() }, std::future::ready(()), tx).await.expect("sent");
         assert_eq!(rx.recv().await.expect("a line").expect("text"), "two\n");
         assert!(rx.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn followed_lines_come_when_they_are_written_also_after_a_rotation() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("0.log");
+        let write = |text: &str| {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+            std::io::Write::write_all(&mut file.expect("log"), format!("2026-01-01T00:00:01Z stdout F {text}\n").as_bytes())
+                .expect("written");
+        };
+        write("one");
+        let (tx, mut rx) = mpsc::channel(100);
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let ended = async { ended.await.expect("told") };
+        let sent = tokio::spawn(send(path.clone(), Options { follow: true, ..Options::default() }, ended, tx));
+        let mut next = async |name: &str| rx.recv().await.expect(name).expect(name);
+        assert_eq!(next("what is there").await, "one\n");
+        write("two");
+        assert_eq!(next("what comes").await, "two\n");
+        std::fs::rename(&path, dir.path().join("0.log.20260101-000002")).expect("rotated");
+        write("three");
+        assert_eq!(next("after a rotation").await, "three\n");
+        write("four");
+        end.send(()).expect("heard");
+        assert_eq!(next("written before the end").await, "four\n");
+        assert!(rx.recv().await.is_none());
+        sent.await.expect("ran").expect("sent");
+    }
+
+    #[tokio::test]
+    async fn a_reader_who_goes_away_ends_the_following() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("0.log");
+        std::fs::write(&path, "").expect("log");
+        let (tx, rx) = mpsc::channel(100);
+        let sent = tokio::spawn(send(path, Options { follow: true, ..Options::default() }, std::future::pending(), tx));
+        drop(rx);
+        sent.await.expect("ran").expect("sent");
     }
 }

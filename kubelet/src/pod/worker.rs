@@ -15,7 +15,6 @@ use crate::volumes::Volumes;
 use client::{DeleteOptions, EventType, Object};
 use cri::v1::ContainerState;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus, ResourceRequirements};
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +50,7 @@ struct Wish {
 pub struct Handle {
     wish: Arc<watch::Sender<Wish>>,
     wake: Arc<Notify>,
-    view: Arc<Mutex<View>>,
+    view: Arc<watch::Sender<View>>,
 }
 
 /// What others may see of a pod's worker.
@@ -87,7 +86,7 @@ impl Handle {
         self.evict("Evicted", message, 1);
     }
     pub fn is_being_evicted(&self) -> bool {
-        self.wish.borrow().evict.is_some() && self.view.lock().state != State::TerminatedPod
+        self.wish.borrow().evict.is_some() && self.view.borrow().state != State::TerminatedPod
     }
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -99,12 +98,16 @@ impl Handle {
     pub fn is_active(&self) -> bool {
         let over = |phase: Option<&str>| matches!(phase, Some("Failed" | "Succeeded"));
         let wish = self.wish.borrow();
-        let view = self.view.lock();
+        let view = self.view.borrow();
         let ended = over(view.status.phase.as_deref()) || over(spec::status(&wish.pod).phase.as_deref());
         !wish.gone && view.state != State::TerminatedPod && !ended
     }
     pub fn view(&self) -> View {
-        self.view.lock().clone()
+        self.view.borrow().clone()
+    }
+    /// Tells of every change of the view.
+    pub fn views(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
     }
 }
 
@@ -157,7 +160,7 @@ pub fn spawn(ctx: Arc<Context>, pod: Arc<Pod>, rejection: Option<Rejection>, fin
     let handle = Handle {
         wish: Arc::new(watch::Sender::new(Wish { pod: pod.clone(), gone: false, evict: None, disruption: false })),
         wake: Arc::new(Notify::new()),
-        view: Arc::new(Mutex::new(view)),
+        view: Arc::new(watch::Sender::new(view)),
     };
     let uid = pod.uid().to_owned();
     let worker = Worker {
@@ -235,7 +238,7 @@ impl Worker {
     fn enter(&mut self, state: State) {
         self.state = state;
         self.retries = 0;
-        self.handle.view.lock().state = state;
+        self.handle.view.send_modify(|v| v.state = state);
         if state == State::TerminatedPod {
             self.ctx.allocations.release(&self.uid);
             self.ctx.room_made();
@@ -500,11 +503,10 @@ impl Worker {
             status.pod_ips = self.status.pod_ips.clone();
         }
         self.status = status.clone();
-        {
-            let mut view = self.handle.view.lock();
+        self.handle.view.send_modify(|view| {
             view.status = status.clone();
             view.record = self.record.clone();
-        }
+        });
         let over = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
         self.writer.put(status);
         over

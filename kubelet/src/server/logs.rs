@@ -85,9 +85,11 @@ pub async fn serve(service: &Service, ns: &str, pod: &str, container: &str, quer
     };
     let (id, path) = (s.id.clone(), s.log_path.clone().into());
     let over = s.state() == RuntimeState::ContainerExited;
-    let ended = move || {
-        let record = handle.view().record;
-        over || record.containers.iter().find(|c| c.id == id).is_none_or(|c| c.state() == RuntimeState::ContainerExited)
+    let mut views = handle.views();
+    let ended = async move {
+        let exited = |c: &cri::v1::ContainerStatus| c.state() == RuntimeState::ContainerExited;
+        // Where nobody tells any more, it is over too.
+        let _ = views.wait_for(|v| over || v.record.containers.iter().find(|c| c.id == id).is_none_or(exited)).await;
     };
     let (tx, rx) = mpsc::channel(64);
     tokio::spawn(async move {

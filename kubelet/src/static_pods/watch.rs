@@ -2,14 +2,14 @@
 
 use super::manifest;
 use crate::context::Context;
+use crate::file_changes::Changes;
 use client::Object;
 use k8s_openapi::api::core::v1::Pod;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::AddWatchFlags;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Upstream's fileCheckFrequency: all is read again this often, for what the kernel does not tell (a directory that comes later).
@@ -37,8 +37,8 @@ pub async fn follow(ctx: Arc<Context>, path: PathBuf, tell: UnboundedSender<Vec<
             }
         }
         match changes {
-            Ok(events) => {
-                let _ = tokio::time::timeout(PERIOD, events.readable()).await;
+            Ok(mut changes) => {
+                let _ = tokio::time::timeout(PERIOD, changes.next()).await;
             }
             Err(e) => {
                 tracing::debug!(path = %path.display(), error = %e, "no changes of manifests are told");
@@ -48,8 +48,7 @@ pub async fn follow(ctx: Arc<Context>, path: PathBuf, tell: UnboundedSender<Vec<
     }
 }
 
-fn observe(path: &Path) -> std::io::Result<Receiver> {
-    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+fn observe(path: &Path) -> std::io::Result<Changes> {
     let flags = AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_CREATE
         | AddWatchFlags::IN_MOVED_TO
@@ -57,9 +56,7 @@ fn observe(path: &Path) -> std::io::Result<Receiver> {
         | AddWatchFlags::IN_DELETE
         | AddWatchFlags::IN_DELETE_SELF
         | AddWatchFlags::IN_MOVE_SELF;
-    inotify.add_watch(path, flags)?;
-    // Like a pipe's end it can be waited for; what it says is never read, as everything is looked at anew.
-    Receiver::from_owned_fd_unchecked(inotify.into())
+    Changes::of(path, flags)
 }
 
 /// The manifests' files; names with a dot in front are not for us.

@@ -2,10 +2,12 @@
 //! is cut off. Recording never blocks and never fails the caller.
 
 use crate::{Client, Clock, Patch};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 
@@ -30,7 +32,7 @@ struct Record {
     kind: EventType,
     reason: String,
     message: String,
-    at: Time,
+    at: Timestamp,
 }
 
 /// Sends events on behalf of one component. Clones share the queue.
@@ -50,7 +52,7 @@ impl Recorder {
     /// Records an event about an object. Dropped if the queue is full.
     pub fn event(&self, about: &ObjectReference, kind: EventType, reason: &str, message: impl Into<String>) {
         let record =
-            Record { about: about.clone(), kind, reason: reason.to_owned(), message: message.into(), at: self.clock.time() };
+            Record { about: about.clone(), kind, reason: reason.to_owned(), message: message.into(), at: self.clock.now() };
         if self.tx.try_send(record).is_err() {
             tracing::warn!(reason, "event dropped: queue full");
         }
@@ -122,10 +124,11 @@ async fn deliver(client: Client, component: String, host: String, mut rx: mpsc::
 }
 
 async fn send(client: &Client, component: &str, host: &str, r: Record, seen: &mut HashMap<Key, Seen>, key: Key, now: Instant) {
+    let at = Time(Timestamp::from_second(r.at.as_second()).unwrap_or(r.at));
     if let Some(s) = seen.get_mut(&key) {
         s.count += 1;
         s.used = now;
-        let patch = Patch::Strategic(json!({"count": s.count, "lastTimestamp": r.at, "message": r.message}));
+        let patch = Patch::Strategic(json!({"count": s.count, "lastTimestamp": at, "message": r.message}));
         match client.patch::<Event>(&s.namespace, &s.name, &patch).await {
             Ok(_) => return,
             Err(e) if e.is_not_found() => {} // expired: write it anew below
@@ -134,7 +137,7 @@ async fn send(client: &Client, component: &str, host: &str, r: Record, seen: &mu
     }
     let namespace = r.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".into());
     // Upstream's form: object name and a timestamp in hex.
-    let name = format!("{}.{:x}", r.about.name.as_deref().unwrap_or(""), unique_nanos(&r.at));
+    let name = format!("{}.{:x}", r.about.name.as_deref().unwrap_or(""), unique_nanos(r.at));
     let event = Event {
         metadata: ObjectMeta { name: Some(name.clone()), namespace: Some(namespace.clone()), ..Default::default() },
         involved_object: r.about,
@@ -142,8 +145,8 @@ async fn send(client: &Client, component: &str, host: &str, r: Record, seen: &mu
         message: Some(r.message),
         type_: Some(r.kind.as_str().to_owned()),
         count: Some(1),
-        first_timestamp: Some(r.at.clone()),
-        last_timestamp: Some(r.at),
+        first_timestamp: Some(at.clone()),
+        last_timestamp: Some(at),
         source: Some(EventSource { component: Some(component.to_owned()), host: (!host.is_empty()).then(|| host.to_owned()) }),
         reporting_component: Some(component.to_owned()),
         reporting_instance: (!host.is_empty()).then(|| host.to_owned()),
@@ -157,9 +160,13 @@ async fn send(client: &Client, component: &str, host: &str, r: Record, seen: &mu
     }
 }
 
-/// Two events within one second must not share a name.
-fn unique_nanos(at: &Time) -> i128 {
-    at.0.as_nanosecond() + i128::from(rand::RngExt::random_range(&mut rand::rng(), 0..1_000_000_000u32))
+/// The moment in nanoseconds, which puts events in a list in the order in which they happened; no moment is given twice.
+fn unique_nanos(at: Timestamp) -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let at = i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX);
+    let next = |last: i64| at.max(last.saturating_add(1));
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+    next(last.unwrap_or_else(|last| last))
 }
 
 fn trim<K: Clone + std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, used: impl Fn(&V) -> Instant) {
@@ -170,4 +177,17 @@ fn trim<K: Clone + std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, used: impl 
     times.sort_unstable();
     let cut = times[times.len() / 4];
     map.retain(|_, v| used(v) > cut);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_as_the_events_happened() {
+        let at = |n: i64| unique_nanos(Timestamp::from_nanosecond(n.into()).expect("in range"));
+        let far = i64::MAX / 2;
+        let names = [at(far), at(far + 300), at(far + 300), at(far + 301), at(far + 1_000_000)];
+        assert_eq!(names, [far, far + 300, far + 301, far + 302, far + 1_000_000]);
+    }
 }

@@ -15,7 +15,7 @@ struct Table {
 }
 
 const COMMON: Table = Table {
-    switches: &["profiling", "contention-profiling", "log-json-split-stream", "log-text-split-stream", "disable-http2-serving"],
+    switches: &["contention-profiling"],
     values: &[
         "kube-api-burst",
         "kube-api-content-type",
@@ -30,7 +30,14 @@ const COMMON: Table = Table {
         "allow-metric-labels-manifest",
         "http2-max-streams-per-connection",
     ],
-    only: &[("logging-format", &["text"]), ("feature-gates", &[""])],
+    only: &[
+        ("logging-format", &["text"]),
+        ("feature-gates", &[""]),
+        ("profiling", &["false"]),
+        ("log-json-split-stream", &["false"]),
+        ("log-text-split-stream", &["false"]),
+        ("disable-http2-serving", &["false"]),
+    ],
 };
 
 /// Their own ports tell health to anybody and nothing else, so nobody has to be told from another there.
@@ -55,7 +62,7 @@ const DELEGATED: Table = Table {
 };
 
 const API_SERVER: Table = Table {
-    switches: &["enable-garbage-collector", "enable-logs-handler"],
+    switches: &[],
     values: &[
         "delete-collection-workers",
         "etcd-count-metric-poll-period",
@@ -74,6 +81,8 @@ const API_SERVER: Table = Table {
     ],
     only: &[
         ("enable-bootstrap-token-auth", &["", "true"]),
+        ("enable-garbage-collector", &["", "true"]),
+        ("enable-logs-handler", &["false"]),
         ("enable-aggregator-routing", &["", "true"]),
         ("requestheader-extra-headers-prefix", &["X-Remote-Extra-", "x-remote-extra-"]),
         ("requestheader-group-headers", &["X-Remote-Group", "x-remote-group"]),
@@ -88,7 +97,7 @@ const API_SERVER: Table = Table {
 };
 
 const CONTROLLER_MANAGER: Table = Table {
-    switches: &["enable-garbage-collector"],
+    switches: &[],
     values: &[
         "cluster-name",
         "concurrent-cron-job-syncs",
@@ -117,7 +126,12 @@ const CONTROLLER_MANAGER: Table = Table {
         "resource-quota-sync-period",
         "service-account-private-key-file",
     ],
-    only: &[("cloud-provider", &[""]), ("configure-cloud-routes", &["false"]), ("cidr-allocator-type", &["RangeAllocator"])],
+    only: &[
+        ("enable-garbage-collector", &["", "true"]),
+        ("cloud-provider", &[""]),
+        ("configure-cloud-routes", &["false"]),
+        ("cidr-allocator-type", &["RangeAllocator"]),
+    ],
 };
 
 const PROXY: Table = Table {
@@ -211,6 +225,7 @@ pub fn take(component: &str, args: impl Iterator<Item = OsString>) -> Result<Vec
                 None if switch => "true".into(),
                 None => args.next().and_then(|v| v.into_string().ok()).unwrap_or_default(),
             };
+            let value = if switch { spelled_out(value) } else { value };
             if !allowed.contains(&value.as_str()) {
                 let known: Vec<_> = allowed.iter().filter(|v| !v.is_empty()).map(|v| format!("--{name}={v}")).collect();
                 let hint = if known.is_empty() { String::new() } else { format!("; there is {}", known.join(", ")) };
@@ -224,6 +239,15 @@ pub fn take(component: &str, args: impl Iterator<Item = OsString>) -> Result<Vec
         });
     }
     Ok(left)
+}
+
+/// A truth as Go's flags take it, by its usual name.
+fn spelled_out(value: String) -> String {
+    match value.as_str() {
+        "1" | "t" | "T" | "TRUE" | "True" => "true".into(),
+        "0" | "f" | "F" | "FALSE" | "False" => "false".into(),
+        _ => value,
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +267,13 @@ mod tests {
                 "kube-apiserver",
                 "--service-account-lookup=false",
                 Err("kube-apiserver: --service-account-lookup=false is not built; there is --service-account-lookup=true"),
+            ),
+            ("short words for truth", "kube-scheduler", "--profiling=0 --leader-elect=f", Ok("--leader-elect=f")),
+            (
+                "a port that is not served",
+                "kube-controller-manager",
+                "--profiling",
+                Err("kube-controller-manager: --profiling=true is not built; there is --profiling=false"),
             ),
             ("a gate", "kubelet", "--feature-gates=A=true", Err("kubelet: --feature-gates=A=true is not built")),
             ("unknown flags are not ours to judge", "kube-proxy", "--nonsense", Ok("--nonsense")),
