@@ -39,10 +39,14 @@ fn request<'a>(entry: &'a Entry, subresource: &'a str, api_version: &'a str, opt
 /// The new object with its managedFields brought up to date. `live` is `None` on create.
 pub fn track(entry: &Entry, subresource: &str, opts: &WriteOptions, live: Option<&Value>, new: Value) -> Value {
     let api_version = entry.api_version();
-    match request(entry, subresource, &api_version, opts) {
-        Some(r) => patch::managed::update(live, new, &r),
-        None => new,
+    let Some(r) = request(entry, subresource, &api_version, opts) else { return new };
+    if live.is_some() || entry.custom.is_some() {
+        return patch::managed::update(live, new, &r);
     }
+    // What Go's empty object writes was there before: `spec` is not the creator's, what is in it is.
+    let mut empty = Value::Object(machinery::Map::new());
+    schema::decode::complete(&mut empty, r.typed);
+    patch::managed::update(Some(&empty), new, &r)
 }
 
 /// Server-side apply of a configuration.
