@@ -173,6 +173,34 @@ fn match_conditions(conditions: At, e: &mut ErrorList) {
     }
 }
 
+/// An https address of a host and perhaps a path. What is shown of a wrong one is the part that is wrong.
+fn web_address(url: At, e: &mut ErrorList) {
+    const FORM: &str = "; desired format: https://host[/path]";
+    let is_scheme = |s: &str| {
+        s.starts_with(|c: char| c.is_ascii_alphabetic()) && s.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    let (scheme, rest) = url.str().split_once(':').filter(|(s, _)| is_scheme(s)).unwrap_or(("", url.str()));
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = rest.strip_prefix("//").map_or("", |r| r.split('/').next().unwrap_or(""));
+    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(u, h)| (Some(u), h));
+    if !scheme.eq_ignore_ascii_case("https") {
+        url.invalid_value(e, scheme, format!("'https' is the only allowed URL scheme{FORM}"));
+    }
+    if host.is_empty() {
+        url.invalid_value(e, host, format!("host must be specified{FORM}"));
+    }
+    if let Some(user) = user {
+        url.invalid_value(e, user, "user information is not permitted in the URL");
+    }
+    if !fragment.is_empty() {
+        url.invalid_value(e, fragment, "fragments are not permitted in the URL");
+    }
+    if !query.is_empty() {
+        url.invalid_value(e, query, "query parameters are not permitted in the URL");
+    }
+}
+
 /// A URL or a service, the way all webhooks are reached.
 pub fn client_config(c: At, e: &mut ErrorList) {
     let (url, service) = (c.get("url"), c.get("service"));
@@ -180,23 +208,7 @@ pub fn client_config(c: At, e: &mut ErrorList) {
         return c.required(e, "exactly one of url or service is required");
     }
     if url.present() {
-        const FORM: &str = "; desired format: https://host[/path]";
-        let Some(rest) = url.str().strip_prefix("https://") else {
-            return url.invalid(e, format!("'https' is the only allowed URL scheme{FORM}"));
-        };
-        let (host, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        if host.is_empty() {
-            url.invalid(e, format!("host must be specified{FORM}"));
-        }
-        if host.contains('@') {
-            url.invalid(e, "user information is not permitted in the URL");
-        }
-        if tail.contains('#') {
-            url.invalid(e, "fragments are not permitted in the URL");
-        }
-        if tail.contains('?') {
-            url.invalid(e, "query parameters are not permitted in the URL");
-        }
+        web_address(url, e);
         return;
     }
     // Upstream hands its function name and namespace in the wrong order, so each is reported as the other.

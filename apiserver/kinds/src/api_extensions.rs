@@ -29,7 +29,7 @@ pub static CUSTOM_RESOURCE_DEFINITION: Rules = Rules {
     validate: |root, old, e| {
         let s = root.get("spec");
         let name = format!("{}.{}", s.at(&["names", "plural"]).str(), s.get("group").str());
-        if meta::name(root.v) != name {
+        if !meta::name(root.v).is_empty() && meta::name(root.v) != name {
             root.at(&["metadata", "name"]).invalid_str(e, "must be spec.names.plural+\".\"+spec.group");
         }
         extensions::definition::validate(root.v, old, e);

@@ -1,6 +1,6 @@
 //! APIService: a group and version, and which server answers for it (kube-aggregator/pkg/apis/apiregistration).
 
-use crate::at::{At, set_default};
+use crate::at::{At, copy_from, set_default};
 use crate::names::NameRule;
 use crate::print::{self, AGE, NAME, cells, col};
 use crate::rules::Rules;
@@ -50,7 +50,7 @@ pub static API_SERVICE: Rules = Rules {
         let s = root.get("spec");
         let (group, version) = (s.get("group"), s.get("version"));
         let name = format!("{}.{}", version.str(), group.str());
-        if meta::name(root.v) != name {
+        if !meta::name(root.v).is_empty() && meta::name(root.v) != name {
             root.at(&["metadata", "name"]).invalid_str(e, format!("must be `spec.version+\".\"+spec.group`: {name:?}"));
         }
         if group.is_empty() && version.str() != "v1" {
@@ -67,6 +67,11 @@ pub static API_SERVICE: Rules = Rules {
             }
         }
         service(s, e);
+    },
+    update_status: |obj, old, _| {
+        for f in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            copy_from(obj, old, &["metadata", f]);
+        }
     },
     validate_status: |root, _, e| {
         for c in root.at(&["status", "conditions"]).items() {

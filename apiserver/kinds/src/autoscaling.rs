@@ -144,6 +144,9 @@ fn metric(m: At, e: &mut ErrorList) {
     kind.need(e, "must specify a metric source type");
     let types: Vec<&str> = SOURCES.iter().map(|(t, _)| *t).collect();
     kind.one_of(e, &types);
+    if kind.is_empty() {
+        kind.one_of(e, &types); // upstream says it twice
+    }
     let present: Vec<&str> = SOURCES.iter().map(|(_, f)| *f).filter(|f| m.has(f)).collect();
     if let Some(first) = present.first() {
         source(m.get(first), first, e);

@@ -98,7 +98,7 @@ fn policy_rules(rules: At, e: &mut ErrorList, namespaced: bool) {
 fn binding(root: At, old: Option<&Value>, e: &mut ErrorList, kinds: &[&str]) {
     let role = root.get("roleRef");
     role.get("apiGroup").one_of(e, &[GROUP]);
-    role.get("kind").one_of(e, kinds);
+    role.get("kind").one_of_in_order(e, kinds);
     if role.get("name").need(e, "") {
         let name = role.get("name");
         name.messages(e, machinery::validation::path_segment_name(name.str(), false));
@@ -127,7 +127,9 @@ fn subject(s: At, e: &mut ErrorList, namespaced: bool) {
         "User" | "Group" => {
             group.one_of(e, &[GROUP]);
         }
-        _ => s.get("kind").not_supported(e, &["ServiceAccount", "User", "Group"]),
+        _ => {
+            s.get("kind").one_of_in_order(e, &["ServiceAccount", "User", "Group"]);
+        }
     }
 }
 

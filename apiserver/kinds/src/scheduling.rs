@@ -1,6 +1,7 @@
 //! scheduling.k8s.io: PriorityClass. coordination.k8s.io: Lease. node.k8s.io: RuntimeClass. policy: PodDisruptionBudget.
 
 use crate::at::{At, same_at, set_default, value_at};
+use crate::names::NameRule;
 use crate::print::{self, AGE, NAME, cells, col, int};
 use crate::rules::Rules;
 use crate::strategy::Column;
@@ -142,6 +143,7 @@ static BUDGET_COLUMNS: [Column; 5] = [
 ];
 
 pub static POD_DISRUPTION_BUDGET: Rules = Rules {
+    name: NameRule::PathSegment,
     unconditional_update: false,
     validate: |root, old, e| {
         let s = root.get("spec");

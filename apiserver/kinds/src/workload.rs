@@ -45,6 +45,16 @@ pub fn default_template(obj: &mut Value, path: &[&str], rule: fn(&mut Value)) {
     }
 }
 
+/// A warning of names that are none for pods.
+pub fn name_warning(root: At, old: Option<&Value>) -> Vec<String> {
+    let reasons = crate::check::dns1123_label(machinery::meta::name(root.v));
+    if old.is_some() || reasons.is_empty() {
+        return Vec::new();
+    }
+    let advice = "this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended";
+    vec![format!("metadata.name: {advice}: [{}]", reasons.join(" "))]
+}
+
 /// Warnings of a template, unless an update leaves it alone.
 pub fn template_warnings(t: At, old: Option<&Value>, rule: fn(At) -> Vec<String>) -> Vec<String> {
     let unchanged =

@@ -124,6 +124,8 @@ impl Creation<'_> {
         if !errs.is_empty() {
             return Err(Status::invalid(&entry.gvk.group, &entry.gvk.kind, meta::name(&obj), &errs));
         }
+        // What is read back is defaulted again: a Job has then the labels that its template was given above.
+        entry.strategy.default(&mut obj);
         entry.strategy.warnings(&kcx, &obj, None).into_iter().for_each(|w| cx.warn(w));
         let validated = server.admission.validate(attrs, &obj, &***server).await;
         attrs.take_warnings().into_iter().for_each(|w| cx.warn(w));

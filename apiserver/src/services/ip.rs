@@ -175,7 +175,9 @@ pub async fn take(
             continue;
         };
         let refuse = |why: &str| Error::invalid(&path, shown.clone(), format!("failed to allocate IP {ip}: {why}"));
-        let Some(range) = family.find(|r| r.net.contains(&ip)) else {
+        // A dry run asks one range, whether or not the address is of it.
+        let range = if dry_run { family.next() } else { family.find(|r| r.net.contains(&ip)) };
+        let Some(range) = range else {
             return Err(refuse("the provided network does not match the current range").into());
         };
         if !range.has(ip) {
@@ -204,11 +206,15 @@ async fn next<'a>(
 ) -> Result<Option<IpAddr>, Status> {
     let (_, storage) = storage_of(server, "ipaddresses")?;
     for range in ranges {
+        // Upstream shows the network's own address where none is taken.
+        if dry_run {
+            return Ok(Some(range.net.network()));
+        }
         // What the cache does not know may be held by now, too: a few attempts suffice.
         let free = range.candidates().filter(|ip| storage.peek("", &ip.to_string()).is_none());
         let free: Vec<IpAddr> = free.take(64).collect();
         for ip in free {
-            if dry_run || hold(server, ip, namespace, service).await? {
+            if hold(server, ip, namespace, service).await? {
                 return Ok(Some(ip));
             }
         }

@@ -156,7 +156,8 @@ impl Status {
         if !self.reason.is_empty() {
             o.insert("reason".into(), self.reason.clone().into());
         }
-        if !self.details.is_empty() {
+        // Upstream's constructors of these two always make details, be there any or not.
+        if !self.details.is_empty() || matches!(self.reason.as_str(), "NotFound" | "MethodNotAllowed") {
             o.insert("details".into(), self.details.clone().into());
         }
         o.insert("code".into(), self.code.into());

@@ -302,7 +302,8 @@ fn stored_versions(crd: &Value, e: &mut ErrorList) {
     let stored = meta::list_at(crd, &["status", "storedVersions"]);
     let path = Path::new("status").child("storedVersions");
     if stored.is_empty() {
-        e.push(Error::invalid(&path, Value::Array(Vec::new()), "must have at least one stored version"));
+        let shown = meta::at(crd, &["status", "storedVersions"]).cloned().unwrap_or_default();
+        e.push(Error::invalid(&path, shown, "must have at least one stored version"));
         return;
     }
     let has = |name: &str| stored.iter().any(|s| s == name);

@@ -40,6 +40,10 @@ pub static DAEMON_SET: Rules = Rules {
             }
         }
         set_default(obj, &["spec", "revisionHistoryLimit"], 10);
+        // Go's internal type has it as a number, which is always written.
+        if !meta::annotations(obj).contains_key(TEMPLATE_GENERATION) {
+            set_template_generation(obj, 0);
+        }
     },
     create: |obj, _| {
         let given = meta::annotations(obj).get(TEMPLATE_GENERATION).and_then(|v| v.as_str()?.parse().ok()).unwrap_or(0);

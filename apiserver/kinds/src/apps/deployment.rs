@@ -34,6 +34,14 @@ pub static DEPLOYMENT: Rules = Rules {
         set_default(obj, &["spec", "revisionHistoryLimit"], 10);
         set_default(obj, &["spec", "progressDeadlineSeconds"], 600);
     },
+    update: |obj, old| {
+        // Annotations are copied to ReplicaSets, so a change of theirs is one for the controller, too.
+        let same = |path: &[&str]| crate::at::same_at(obj, old, path);
+        if !same(&["metadata", "annotations"]) && same(&["spec"]) {
+            let generation = meta::i64_at(old, &["metadata", "generation"]).unwrap_or(0);
+            meta::set(obj, &["metadata", "generation"], generation.saturating_add(1).into());
+        }
+    },
     validate: |root, old, e| {
         let s = root.get("spec");
         s.get("replicas").non_negative(e);
@@ -61,7 +69,11 @@ pub static DEPLOYMENT: Rules = Rules {
             &["replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas", "terminatingReplicas"],
         );
     },
-    warnings: |root, old| workload::template_warnings(root.at(&["spec", "template"]), old, warnings::pod),
+    warnings: |root, old| {
+        let mut out = workload::name_warning(root, old);
+        out.extend(workload::template_warnings(root.at(&["spec", "template"]), old, warnings::pod));
+        out
+    },
     columns: &COLUMNS,
     cells: |obj, now| {
         let n = |path: &[&str]| meta::i64_at(obj, path).unwrap_or(0);

@@ -35,11 +35,7 @@ pub static CRON_JOB: Rules = Rules {
     validate,
     warnings: |root, old| {
         let t = root.at(&["spec", "jobTemplate", "spec", "template"]);
-        let reasons = crate::check::dns1123_label(meta::name(root.v));
-        let mut out = Vec::new();
-        if old.is_none() && !reasons.is_empty() {
-            out.push(format!("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]", reasons.join(" ")));
-        }
+        let mut out = crate::workload::name_warning(root, old);
         if old.is_none_or(|o| !crate::at::same(value_at(o, &["spec", "jobTemplate", "spec", "template"]), t.v)) {
             out.extend(warnings::pod(t));
         }

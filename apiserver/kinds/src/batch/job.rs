@@ -55,11 +55,7 @@ pub static JOB: Rules = Rules {
     },
     validate_status: status,
     warnings: |root, old| {
-        let mut out = Vec::new();
-        let reasons = check::dns1123_label(meta::name(root.v));
-        if old.is_none() && !reasons.is_empty() {
-            out.push(format!("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]", reasons.join(" ")));
-        }
+        let mut out = crate::workload::name_warning(root, old);
         let s = root.get("spec");
         if s.get("completionMode").str() == "Indexed"
             && s.get("completions").int() > 100_000

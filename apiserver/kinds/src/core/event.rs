@@ -1,6 +1,7 @@
 //! Event: one object behind two groups. Stored as core/v1; `to_events_v1` and `from_events_v1` rename its fields.
 
 use crate::at::At;
+use crate::names::NameRule;
 use crate::print::{self, cells, col, since, wide};
 use crate::rules::Rules;
 use crate::strategy::Column;
@@ -22,6 +23,7 @@ static COLUMNS: [Column; 10] = [
 ];
 
 pub static EVENT: Rules = Rules {
+    name: NameRule::PathSegment,
     create_on_update: true,
     validate,
     fields: &[

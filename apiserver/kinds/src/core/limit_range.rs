@@ -14,6 +14,12 @@ static COLUMNS: [Column; 2] = [NAME, col("Created At", crate::table::CREATED_DES
 
 pub static LIMIT_RANGE: Rules = Rules {
     default: |obj| list_mut(obj, &["spec", "limits"]).filter(|l| l.is_object()).for_each(default_item),
+    create: |obj, _| {
+        if meta::name(obj).is_empty() {
+            let uid = meta::uid(obj).to_owned();
+            meta::set(obj, &["metadata", "name"], uid.into());
+        }
+    },
     validate: |root, _, e| {
         let mut seen = Vec::new();
         for l in root.at(&["spec", "limits"]).items() {

@@ -111,7 +111,11 @@ fn validate(root: At, e: &mut ErrorList) {
         e.push(machinery::field::Error::not_supported(&capacity.path(), capacity.v.clone(), &["storage"]));
     }
     for (_, q) in capacity.entries() {
-        if resources::amount(q.v).is_some_and(|q| q.sign() <= 0) {
+        let amount = resources::amount(q.v);
+        if let Some(n) = amount.as_ref().filter(|q| q.sign() < 0) {
+            q.invalid_value(e, n.value(), "must be a valid resource quantity");
+        }
+        if amount.is_some_and(|q| q.sign() <= 0) {
             q.invalid(e, "must be greater than zero");
         }
     }

@@ -216,6 +216,9 @@ pub fn to_v1(mut obj: Value) -> Value {
     if let Some(now) = current.iter().filter_map(|m| cpu_utilization(m, "current")).next_back() {
         meta::set(&mut obj, &["status", "currentCPUUtilizationPercentage"], now.clone());
     }
+    if meta::at(&obj, &["status"]).is_some_and(Value::is_object) && meta::at(&obj, &["status", "currentReplicas"]).is_none() {
+        meta::set(&mut obj, &["status", "currentReplicas"], 0.into());
+    }
     let others = metrics.iter().filter(|m| cpu_utilization(m, "target").is_none()).map(|m| metric_to_v1(m, true));
     let annotations = [
         (METRICS, others.collect::<Vec<_>>()),

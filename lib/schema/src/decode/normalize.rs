@@ -199,6 +199,9 @@ pub(crate) fn finish(types: &Types, st: &Struct, map: &mut Map<String, Value>) {
                     (f.omitempty && !f.pointer && is_empty(&f.ty, v)) || (f.omitzero && !f.pointer && *v == zero(types, &f.ty));
                 if drop {
                     map.remove(&*f.json);
+                } else if !f.omitempty && !f.pointer && f.proto.is_some() && v.as_array().is_some_and(Vec::is_empty) {
+                    // Protobuf, in which upstream stores, knows no empty list.
+                    map.insert(f.json.to_string(), Value::Null);
                 }
             }
         }

@@ -27,6 +27,9 @@ fn is_reference(image: &str) -> bool {
     if parts.len() > 1 && is_domain(parts[0]) {
         parts.remove(0);
     }
+    if name.len() > 255 {
+        return false;
+    }
     let end = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     parts.iter().all(|p| {
         let b = p.as_bytes();
