@@ -38,7 +38,7 @@ pub fn priority(group: &str, version: &str) -> (i32, i32) {
         "discovery.k8s.io" => 16200,
         "flowcontrol.apiserver.k8s.io" => 16100,
         "internal.apiserver.k8s.io" => 16000,
-        "resource.k8s.io" => 15900,
+        "resource.k8s.io" => 16200,
         "storagemigration.k8s.io" => 15800,
         _ => 1000,
     };
@@ -260,6 +260,7 @@ struct ApiGroupVersion {
 #[serde(rename_all = "camelCase")]
 struct ApiResourceList<'a> {
     kind: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     api_version: &'static str,
     group_version: &'a str,
     resources: Vec<ApiResource<'a>>,
@@ -311,7 +312,13 @@ fn strings(list: &[Box<str>]) -> Value {
 fn storage_version_hash(e: &Entry) -> String {
     use base64::Engine as _;
     let g = &e.storage_gvk;
-    let digest = Sha256::digest(format!("{}/{}/{}", g.group, g.version, g.kind).as_bytes());
+    let version = match (&*g.group, &*g.kind) {
+        // These are kept under their former version for the sake of downgrades.
+        ("apiextensions.k8s.io", "CustomResourceDefinition")
+        | ("admissionregistration.k8s.io", "MutatingAdmissionPolicy" | "MutatingAdmissionPolicyBinding") => "v1beta1",
+        _ => &*g.version,
+    };
+    let digest = Sha256::digest(format!("{}/{version}/{}", g.group, g.kind).as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest[..8])
 }
 
@@ -343,14 +350,22 @@ fn resource_list<'a>(gv: &'a str, entries: &[&'a Entry]) -> ApiResourceList<'a> 
             });
         }
     }
-    ApiResourceList { kind: "APIResourceList", api_version: "v1", group_version: gv, resources }
+    // As upstream has it for the group without a name.
+    let api_version = if gv == "v1" { "" } else { "v1" };
+    ApiResourceList { kind: "APIResourceList", api_version, group_version: gv, resources }
 }
 
 fn discovery_resource(e: &Entry) -> Value {
     let scope = if e.row.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" };
     let mut r = Map::new();
     r.insert("resource".into(), (&*e.row.resource).into());
-    r.insert("responseKind".into(), json!({"group": e.gvk.group, "version": e.gvk.version, "kind": e.gvk.kind}));
+    // Upstream leaves group and version empty where they are those of the list; it is the other way round for custom kinds.
+    let kind = |group: &str, version: &str, kind: &str| {
+        let same = e.custom.is_none() && *group == *e.gvk.group && *version == *e.gvk.version;
+        let (group, version) = if same { ("", "") } else { (group, version) };
+        json!({"group": group, "version": version, "kind": kind})
+    };
+    r.insert("responseKind".into(), kind(&e.gvk.group, &e.gvk.version, &e.gvk.kind));
     r.insert("scope".into(), scope.into());
     r.insert("singularResource".into(), (&*e.row.singular).into());
     r.insert("verbs".into(), strings(&e.row.verbs));
@@ -366,8 +381,7 @@ fn discovery_resource(e: &Entry) -> Value {
             .subresources
             .iter()
             .map(|s| {
-                json!({"subresource": &*s.name, "verbs": strings(&s.verbs),
-                    "responseKind": {"group": &*s.group, "version": &*s.version, "kind": &*s.kind}})
+                json!({"subresource": &*s.name, "verbs": strings(&s.verbs), "responseKind": kind(&s.group, &s.version, &s.kind)})
             })
             .collect();
         r.insert("subresources".into(), subs.into());

@@ -37,7 +37,7 @@ pub async fn route(
         return subresources::route(server, cx, entry, uri, request_body, upgrade).await;
     }
     let verb = info.verb.as_str();
-    if matches!(verb, "proxy" | "") {
+    if matches!(verb, "proxy" | "") || cx.method == Method::HEAD {
         return Err(respond::generic(405));
     }
     let named = !info.path_name().is_empty();

@@ -96,7 +96,8 @@ pub fn negotiate(headers: &HeaderMap, query: &Query, formats: &[Format], transfo
             ("", "", "") => None,
             (_, g, _) if !transforms || g != "meta.k8s.io" => continue,
             (_, _, v) if v != "v1" && v != "v1beta1" => continue,
-            ("Table", _, _) => Some(Transform::Table),
+            // Cells are of any type, which protobuf cannot hold.
+            ("Table", _, _) if format != Format::Protobuf => Some(Transform::Table),
             ("PartialObjectMetadata", _, _) => Some(Transform::PartialObjectMetadata),
             ("PartialObjectMetadataList", _, _) => Some(Transform::PartialObjectMetadataList),
             _ => continue,
@@ -148,6 +149,11 @@ mod tests {
             ("kubectl get", kubectl, Some((Format::Json, Some(Transform::Table)))),
             ("protobuf first", "application/vnd.kubernetes.protobuf,application/json", Some((Format::Json, None))),
             ("quality", "application/json;q=0.5, application/yaml", Some((Format::Yaml, None))),
+            (
+                "no table in protobuf",
+                "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json",
+                Some((Format::Json, None)),
+            ),
             ("nothing fits", "text/csv", None),
             ("unknown transform", "application/json;as=Foo;v=v1;g=meta.k8s.io", None),
         ] {

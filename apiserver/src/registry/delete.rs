@@ -43,7 +43,7 @@ fn returns_object(entry: &Entry) -> bool {
 /// DELETE of one object.
 pub async fn delete(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_body: Body) -> Result<Response<Body>, Status> {
     let accept = cx.accept()?;
-    let opts = read_options(cx, request_body).await?;
+    let opts = read_options(cx, entry, request_body).await?;
     let namespace = cx.info.namespace_of(entry);
     let deleted = delete_one(server, cx, entry, &namespace, cx.info.path_name(), &opts).await?;
     let code = if !deleted.gone && opts.orphan_dependents == Some(false) { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -67,7 +67,7 @@ pub async fn delete(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry, request_
 }
 
 /// DeleteOptions of the body or the query.
-pub async fn read_options(cx: &RequestCx, request_body: Body) -> Result<DeleteOptions, Status> {
+pub async fn read_options(cx: &RequestCx, entry: &Entry, request_body: Body) -> Result<DeleteOptions, Status> {
     let bytes = body::read(request_body).await?;
     let value = if bytes.is_empty() {
         Value::Null
@@ -79,7 +79,14 @@ pub async fn read_options(cx: &RequestCx, request_body: Body) -> Result<DeleteOp
         };
         parsed.map_err(Status::bad_request)?
     };
-    DeleteOptions::parse(&cx.query, &value)
+    let opts = DeleteOptions::parse(&cx.query, &value)?;
+    if entry.is("batch", "jobs") && opts.propagation.is_none() && opts.orphan_dependents.is_none() {
+        cx.warn(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
+             propagationPolicy=Orphan to suppress this warning",
+        );
+    }
+    Ok(opts)
 }
 
 /// What a deletion led to.

@@ -25,7 +25,7 @@ pub async fn delete_collection(
     request_body: Body,
 ) -> Result<Response<Body>, Status> {
     let accept = cx.accept_plain()?;
-    let opts = read_options(cx, request_body).await?;
+    let opts = read_options(cx, entry, request_body).await?;
     let found = list::fetch(cx, entry).await?.list;
     // Boxed one by one: a closure that returns futures of borrowed requests is beyond the compiler's Send analysis.
     let mut deletions: Vec<BoxFuture<'_, Result<Option<Value>, Status>>> = Vec::with_capacity(found.items.len());
@@ -33,7 +33,8 @@ pub async fn delete_collection(
         deletions.push(Box::pin(one(server, cx, entry, o, &opts)));
     }
     let deleted: Vec<_> = stream::iter(deletions).buffered(WORKERS).try_collect().await?;
-    let items = convert::all_from_storage(entry, deleted.into_iter().flatten().collect()).await?;
+    let mut items = convert::all_from_storage(entry, deleted.into_iter().flatten().collect()).await?;
+    list::untype(entry, &mut items);
     let v = json!({"kind": &*entry.row.list_kind, "apiVersion": entry.api_version(),
         "metadata": {"resourceVersion": found.revision.to_string()}, "items": items});
     Ok(respond::object(StatusCode::OK, accept, &v))

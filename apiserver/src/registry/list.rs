@@ -37,11 +37,11 @@ pub async fn list(cx: &RequestCx, entry: &Arc<Entry>) -> Result<Response<Body>, 
             respond::response(code, "application/json", join(entry, &list, &list_meta))
         }
         None => {
-            let items = match served {
+            let mut items = match served {
                 Some(items) => items,
                 None => convert::all_from_storage(entry, list.items.iter().map(|o| o.value()).collect()).await?,
             };
-            let items: Vec<Value> = items.into_iter().map(|i| as_item(entry, i)).collect();
+            untype(entry, &mut items);
             let v =
                 json!({"kind": &*entry.row.list_kind, "apiVersion": entry.api_version(), "metadata": list_meta, "items": items});
             respond::object(code, accept, &v)
@@ -96,8 +96,15 @@ fn list_meta(list: &List) -> Value {
     m.into()
 }
 
+/// Takes `kind` and `apiVersion` from items of a built-in kind's list, which has them itself.
+pub fn untype(entry: &Entry, items: &mut [Value]) {
+    for item in items.iter_mut().filter_map(Value::as_object_mut).filter(|_| entry.custom.is_none()) {
+        item.remove("kind");
+        item.remove("apiVersion");
+    }
+}
+
 fn join(entry: &Entry, list: &List, list_meta: &Value) -> Vec<u8> {
-    let typed = entry.custom.is_none();
     let size: usize = list.items.iter().map(|o| o.bytes().len() + 1).sum();
     let mut out = Vec::with_capacity(size + 256);
     let head = format!(
@@ -110,58 +117,13 @@ fn join(entry: &Entry, list: &List, list_meta: &Value) -> Vec<u8> {
         if i > 0 {
             out.push(b',');
         }
-        if typed { push_item(&mut out, o.bytes()) } else { out.extend_from_slice(o.bytes()) }
+        // As upstream's: the list says of what it is. Objects of custom kinds say it themselves.
+        if entry.custom.is_some() {
+            out.extend_from_slice(o.bytes());
+        } else {
+            o.untyped().iter().for_each(|part| out.extend_from_slice(part));
+        }
     }
     out.extend_from_slice(b"]}\n");
     out
-}
-
-/// An item of a list says its kind and version only where it is a custom resource: of a built-in kind the list's are enough, and Go's
-/// typed lists have no others.
-fn as_item(entry: &Entry, mut item: Value) -> Value {
-    if entry.custom.is_none()
-        && let Some(fields) = item.as_object_mut()
-    {
-        fields.remove("apiVersion");
-        fields.remove("kind");
-    }
-    item
-}
-
-/// Copies an encoded object without its kind and version.
-fn push_item(out: &mut Vec<u8>, object: &[u8]) {
-    let mut from = 0;
-    for field in storage::type_fields(object) {
-        out.extend_from_slice(&object[from..field.start]);
-        from = field.end;
-    }
-    out.extend_from_slice(&object[from..]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn items_have_no_type() {
-        for (name, object, want) in [
-            ("in front", r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#, r#"{"metadata":{"name":"a"}}"#),
-            (
-                "with data between",
-                r#"{"apiVersion":"v1","data":{"kind":"x","q":"\"}"},"kind":"ConfigMap","metadata":{}}"#,
-                r#"{"data":{"kind":"x","q":"\"}"},"metadata":{}}"#,
-            ),
-            (
-                "behind",
-                r#"{"metadata":{"kind":"x"},"apiVersion":"v1","spec":["kind"],"kind":"Pod"}"#,
-                r#"{"metadata":{"kind":"x"},"spec":["kind"]}"#,
-            ),
-            ("values alike", r#"{"action":"kind","kind":"Event","metadata":{}}"#, r#"{"action":"kind","metadata":{}}"#),
-            ("nothing else", r#"{"kind":"Pod"}"#, "{}"),
-        ] {
-            let mut out = Vec::new();
-            push_item(&mut out, object.as_bytes());
-            assert_eq!(String::from_utf8_lossy(&out), want, "{name}");
-        }
-    }
 }

@@ -54,7 +54,7 @@ pub fn check_name(obj: &Value, name: &str) -> Result<(), Status> {
     let actual = meta::name(obj);
     if actual.is_empty() {
         return Err(Status::bad_request(format!(
-            "the name of the object ({name} based on URL) was undeterminable: resource name may not be empty"
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
         )));
     }
     if actual != name {

@@ -3,7 +3,7 @@
 
 use crate::context::RequestCx;
 use crate::http::Query;
-use machinery::field::{Error, ErrorList, Path};
+use machinery::field::{Error, ErrorList, ErrorType, Path};
 use machinery::{Map, Status, Value, json, meta};
 
 /// `fieldValidation`.
@@ -125,9 +125,9 @@ impl DeleteOptions {
             if !query.str("propagationPolicy").is_empty() {
                 object.insert("propagationPolicy".into(), query.str("propagationPolicy").into());
             }
-        }
-        if object.get("dryRun").is_none_or(Value::is_null) && query.get("dryRun").is_some_and(|d| !d.is_empty()) {
-            object.insert("dryRun".into(), query.all("dryRun").collect());
+            if query.get("dryRun").is_some_and(|d| !d.is_empty()) {
+                object.insert("dryRun".into(), query.all("dryRun").collect());
+            }
         }
         object.insert("kind".into(), "DeleteOptions".into());
         object.insert("apiVersion".into(), "meta.k8s.io/v1".into());
@@ -146,7 +146,8 @@ impl DeleteOptions {
             "Background" => Some(Propagation::Background),
             "Foreground" => Some(Propagation::Foreground),
             other => {
-                errs.push(Error::not_supported(&path, other, &["Background", "Foreground", "Orphan"]));
+                let known = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
+                errs.push(Error::new(ErrorType::NotSupported, &path, other, known));
                 None
             }
         };

@@ -31,13 +31,15 @@ const ACCEPTED: &[&str] = &[
     "application/apply-patch+yaml",
 ];
 
-fn patch_type(content_type: &str) -> Result<PatchType, Status> {
+fn patch_type(entry: &Entry, content_type: &str) -> Result<PatchType, Status> {
     match content_type.split(';').next().unwrap_or("").trim() {
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
-        "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
+        "application/strategic-merge-patch+json" if entry.custom.is_none() => Ok(PatchType::Strategic),
         "application/apply-patch+yaml" => Ok(PatchType::Apply),
-        _ => Err(body::unsupported_media_type(ACCEPTED)),
+        _ if entry.custom.is_some() => Err(body::unsupported_media_type(&[ACCEPTED[0], ACCEPTED[1], ACCEPTED[3]])),
+        // The router's words: upstream registers each type as one that the path consumes.
+        _ => Err(Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")),
     }
 }
 
@@ -48,10 +50,7 @@ pub async fn patch(
     subresource: &str,
     request_body: Body,
 ) -> Result<Response<Body>, Status> {
-    let ty = patch_type(cx.header("content-type"))?;
-    if entry.custom.is_some() && ty == PatchType::Strategic {
-        return Err(body::unsupported_media_type(&[ACCEPTED[0], ACCEPTED[1], ACCEPTED[3]]));
-    }
+    let ty = patch_type(entry, cx.header("content-type"))?;
     let accept = cx.accept()?;
     let bytes = body::read(request_body).await?;
     let opts = WriteOptions::parse(cx, if ty == PatchType::Apply { Kind::Apply } else { Kind::Patch })?;

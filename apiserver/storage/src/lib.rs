@@ -18,7 +18,7 @@ mod write;
 
 pub use cacher::{Cacher, Config, FieldsFn, Limits, RefreshFn};
 pub use compact::{COMPACTION_INTERVAL, compact_periodically};
-pub use object::{Object, type_fields};
+pub use object::Object;
 pub use options::{
     List, ListOptions, Preconditions, Scope, SelectorFn, SendInitialEvents, Update, VersionMatch, WatchOptions, parse_version,
 };

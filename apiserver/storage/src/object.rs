@@ -5,7 +5,6 @@
 
 use bytes::{Bytes, BytesMut};
 use machinery::{Value, meta};
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use store::Revision;
 
@@ -22,6 +21,8 @@ pub struct Object {
     binary: OnceLock<Bytes>,
     /// Where the resourceVersion was put in, and how long it is with its punctuation.
     splice: (u32, u8),
+    /// Where `apiVersion` and `kind` are, each with the comma behind it: items of a list go without them.
+    type_meta: [(u32, u8); 2],
     /// Length of the store prefix in `key`.
     prefix: u16,
     deleting: bool,
@@ -76,9 +77,26 @@ fn push(to: &mut String, item: &str) {
     to.push('\0');
 }
 
-/// The offset just behind the `{` of the top-level `metadata` object; `None` if there is none.
-pub(crate) fn metadata_offset(json: &[u8]) -> Option<usize> {
+/// What is where in an object's JSON.
+pub(crate) struct Layout {
+    /// Just behind the `{` of the top-level `metadata` object.
+    metadata: usize,
+    /// Start and length of `apiVersion` and `kind` with the comma behind; 0 where they are not before `metadata`.
+    type_meta: [(u32, u8); 2],
+}
+
+/// A member `"key":"value",` whose key ends at `end`: its length from the key's opening quote at `start`.
+fn text_member(json: &[u8], start: usize, end: usize) -> Option<(u32, u8)> {
+    let open = json[end + 1..].strip_prefix(b":\"").map(|_| end + 3)?;
+    let close = end_of_string(json, open)?;
+    (json.get(close + 1) == Some(&b',')).then_some(())?;
+    Some((u32::try_from(start).ok()?, u8::try_from(close + 2 - start).ok()?))
+}
+
+/// Scans an object up to its metadata; `None` if there is none.
+pub(crate) fn layout(json: &[u8]) -> Option<Layout> {
     let mut depth = 0usize;
+    let mut type_meta = [(0, 0); 2];
     let mut i = 0;
     while i < json.len() {
         match json[i] {
@@ -87,11 +105,19 @@ pub(crate) fn metadata_offset(json: &[u8]) -> Option<usize> {
             b'"' => {
                 let start = i + 1;
                 i = end_of_string(json, start)?;
-                if depth == 1 && &json[start..i] == b"metadata" {
-                    let mut rest = json[i + 1..].iter().enumerate().filter(|(_, c)| !c.is_ascii_whitespace());
-                    if let (Some((_, b':')), Some((at, b'{'))) = (rest.next(), rest.next()) {
-                        return Some(i + 1 + at + 1);
+                match &json[start..i] {
+                    b"metadata" if depth == 1 => {
+                        let mut rest = json[i + 1..].iter().enumerate().filter(|(_, c)| !c.is_ascii_whitespace());
+                        if let (Some((_, b':')), Some((at, b'{'))) = (rest.next(), rest.next()) {
+                            return Some(Layout { metadata: i + 1 + at + 1, type_meta });
+                        }
                     }
+                    key @ (b"apiVersion" | b"kind") if depth == 1 => {
+                        if let Some(member) = text_member(json, start - 1, i) {
+                            type_meta[usize::from(key == b"kind")] = member;
+                        }
+                    }
+                    _ => {}
                 }
             }
             _ => {}
@@ -99,45 +125,6 @@ pub(crate) fn metadata_offset(json: &[u8]) -> Option<usize> {
         i += 1;
     }
     None
-}
-
-/// Where the top-level fields `apiVersion` and `kind` of an encoded object are, each with the comma that it would leave behind.
-pub fn type_fields(json: &[u8]) -> Vec<Range<usize>> {
-    let mut found: Vec<Range<usize>> = Vec::with_capacity(2);
-    let (mut depth, mut i) = (0usize, 0);
-    // Start of the field whose name has been read, and whether it is one of the two.
-    let mut field: Option<(usize, bool)> = None;
-    // The comma in front of the present field.
-    let mut comma = None;
-    while i < json.len() && found.len() < 2 {
-        match json[i] {
-            b'{' | b'[' => depth += 1,
-            end @ (b'}' | b']' | b',') if depth == 1 => {
-                if let Some((start, true)) = field {
-                    found.push(match (end, comma) {
-                        (b',', _) => start..i + 1,
-                        // The last one takes the comma in front of it.
-                        (_, Some(comma)) if found.last().is_none_or(|f| f.end <= comma) => comma..i,
-                        _ => start..i,
-                    });
-                }
-                field = None;
-                comma = (end == b',').then_some(i);
-                depth -= usize::from(end != b',');
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' => {
-                let Some(end) = end_of_string(json, i + 1) else { break };
-                if depth == 1 && field.is_none() {
-                    field = Some((i, matches!(&json[i + 1..end], b"apiVersion" | b"kind")));
-                }
-                i = end;
-            }
-            _ => {}
-        }
-        i += 1;
-    }
-    found
 }
 
 /// Index of the closing quote of the string whose first byte is at `from`.
@@ -160,7 +147,7 @@ fn splice_text(revision: Revision, empty: bool) -> String {
 impl Object {
     /// The object whose stored form is `stored`. `None` if that is no object with metadata.
     pub(crate) fn new(key: Arc<str>, prefix: u16, revision: Revision, stored: &[u8], head: Head) -> Option<Self> {
-        let at = metadata_offset(stored)?;
+        let Layout { metadata: at, type_meta } = layout(stored)?;
         let empty = stored[at..].iter().find(|c| !c.is_ascii_whitespace()) == Some(&b'}');
         let text = splice_text(revision, empty);
         let mut bytes = BytesMut::with_capacity(stored.len() + text.len());
@@ -175,6 +162,7 @@ impl Object {
             bytes: bytes.freeze(),
             binary: OnceLock::new(),
             splice,
+            type_meta,
             prefix,
             deleting,
             stale: false,
@@ -200,6 +188,7 @@ impl Object {
             binary: OnceLock::new(),
             // A revision has at most 20 digits: the text is at most 41 bytes.
             splice: (self.splice.0, u8::try_from(text.len()).unwrap_or(u8::MAX)),
+            type_meta: self.type_meta,
             prefix: self.prefix,
             deleting: self.deleting,
             stale: self.stale,
@@ -243,6 +232,14 @@ impl Object {
     /// The object as clients get it: JSON in its storage version with `metadata.resourceVersion`.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+    /// [`Object::bytes`] without `apiVersion` and `kind`, in pieces: an item of a list.
+    pub fn untyped(&self) -> [&[u8]; 3] {
+        let [mut a, mut b] = self.type_meta.map(|(at, len)| (at as usize, at as usize + usize::from(len)));
+        if b.0 < a.0 {
+            std::mem::swap(&mut a, &mut b);
+        }
+        [&self.bytes[..a.0], &self.bytes[a.1..b.0], &self.bytes[b.1..]]
     }
     /// The object in a second encoding, which `encode` makes of its JSON the first time; kept with the object, so that lists and
     /// watches of all clients copy the same bytes.
@@ -299,5 +296,38 @@ impl Object {
 impl std::fmt::Debug for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}@{}", self.key, self.revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_of_lists_have_no_type() {
+        for (name, stored, want) in [
+            (
+                "in front",
+                r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#,
+                r#"{"metadata":{"resourceVersion":"7","name":"a"}}"#,
+            ),
+            (
+                "with data between",
+                r#"{"apiVersion":"v1","data":{"kind":"x","q":"\"}"},"kind":"ConfigMap","metadata":{}}"#,
+                r#"{"data":{"kind":"x","q":"\"}"},"metadata":{"resourceVersion":"7"}}"#,
+            ),
+            (
+                "values alike",
+                r#"{"action":"kind","kind":"Event","metadata":{"kind":"x"},"reason":"kind"}"#,
+                r#"{"action":"kind","metadata":{"resourceVersion":"7","kind":"x"},"reason":"kind"}"#,
+            ),
+        ] {
+            let value = serde_json::from_str(stored).expect(name);
+            let head = Head::new(&value, Vec::new(), &mut FieldNames::default());
+            let object = Object::new("/registry/x/a".into(), 11, 7, stored.as_bytes(), head).expect(name);
+            assert_eq!(String::from_utf8(object.untyped().concat()).expect(name), want, "{name}");
+            let later = object.at_revision(8);
+            assert_eq!(String::from_utf8(later.untyped().concat()).expect(name), want.replace('7', "8"), "{name}");
+        }
     }
 }

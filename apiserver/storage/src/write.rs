@@ -49,7 +49,7 @@ impl Cacher {
         let mut stored = Vec::with_capacity(size);
         serde_json::to_writer(&mut stored, &value).map_err(Status::internal)?;
         let stored = Bytes::from(stored);
-        if crate::object::metadata_offset(&stored).is_none() {
+        if crate::object::layout(&stored).is_none() {
             return Err(Status::internal("the object has no metadata"));
         }
         let head = self.head(&value);

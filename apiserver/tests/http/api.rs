@@ -492,7 +492,7 @@ async fn documents_and_lists_are_written_as_go_writes_them() {
             "resources",
             "/api/v1",
             "application/json",
-            r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[{"name":"bindings","singularName""#,
+            r#"{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"bindings","singularName""#,
             r#""shortNames":["po"],"categories":["all"],"storageVersionHash":"#,
         ),
         (

@@ -1,12 +1,12 @@
 //! ControllerRevision: data that never changes.
 
 use crate::at::value_at;
-use crate::print::{self, AGE, NAME, cells, col, int};
+use crate::print::{self, AGE, NAME, cells, col};
 use crate::rules::Rules;
 use crate::strategy::Column;
 use machinery::{Value, meta};
 
-static COLUMNS: [Column; 4] = [NAME, col("Controller", "Controller of the object"), int("Revision", ""), AGE];
+static COLUMNS: [Column; 4] = [NAME, col("Controller", "Controller of the object"), col("Revision", ""), AGE];
 
 pub static CONTROLLER_REVISION: Rules = Rules {
     validate: |root, old, e| {
