@@ -4,5 +4,6 @@ mod aggregation;
 mod api;
 mod backend;
 mod custom_resources;
+mod oddities;
 mod server;
 mod webhooks;
