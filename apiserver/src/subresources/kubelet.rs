@@ -53,6 +53,12 @@ pub async fn address(server: &Inner, node: &str) -> Result<(String, u16), Status
     Ok((host(&node)?, port))
 }
 
+/// The node's kubelet translates streams of WebSockets by itself, and says so.
+pub async fn takes_web_sockets(server: &Inner, node: &str) -> Result<bool, Status> {
+    let node = server.get_object("", "nodes", "", node).await?;
+    Ok(meta::list_at(&node, &["status", "declaredFeatures"]).iter().any(|f| f == "ExtendWebSocketsToKubelet"))
+}
+
 /// The address of a node to reach it by: addresses before names, since names need a resolver.
 fn host(node: &Value) -> Result<String, Status> {
     let addresses = meta::list_at(node, &["status", "addresses"]);

@@ -4,10 +4,13 @@ mod binding;
 mod eviction;
 pub mod kubelet;
 mod pod_streams;
+mod port_tunnel;
 mod proxy;
+mod remote_command;
 mod reviews;
 mod rewrite;
 mod scale;
+mod spdy;
 pub mod tunnel;
 
 pub use reviews::{Virtual, virtual_resource};

@@ -1,10 +1,11 @@
 //! `log`, `exec`, `attach` and `portforward` of pods: found here, answered by the kubelet. Upstream: pkg/registry/core/pod/rest.
 
-use super::kubelet;
-use super::tunnel::{Destination, forward};
+use super::remote_command::{self, Wanted};
+use super::tunnel::{self, Destination, forward};
+use super::{kubelet, port_tunnel};
 use crate::context::RequestCx;
 use crate::http::body::{self, Body};
-use crate::http::respond;
+use crate::http::{respond, websocket};
 use crate::resources::Entry;
 use crate::server::Inner;
 use http::{HeaderMap, Method, Response, StatusCode, header};
@@ -112,7 +113,7 @@ pub async fn log(server: &Arc<Inner>, cx: &RequestCx, entry: &Entry) -> Result<R
 }
 
 /// What a kubelet refused, as a Status: its text is for the user.
-async fn kubelet_error(answer: Response<Body>) -> Status {
+pub(super) async fn kubelet_error(answer: Response<Body>) -> Status {
     let code = answer.status().as_u16();
     let bytes = body::read(answer.into_body()).await.unwrap_or_default();
     if let Some(s) = serde_json::from_slice::<Value>(&bytes).ok().as_ref().and_then(Status::from_value) {
@@ -177,6 +178,18 @@ pub async fn stream(
     let root = if what == "portforward" { "portForward" } else { what };
     let path = format!("/{root}/{}/{}{target}?{}", escape(meta::namespace(&pod)), escape(meta::name(&pod)), params.join("&"));
     let to = destination(server, &pod, path).await?;
+    if websocket::wanted(&cx.headers) {
+        let tunnelled = what == "portforward" && !port_tunnel::offered(&cx.headers).is_empty();
+        let translated = what != "portforward" && websocket::offered(&cx.headers).any(|p| p == remote_command::V5);
+        if (tunnelled || translated) && !kubelet::takes_web_sockets(server, meta::str_at(&pod, &["spec", "nodeName"])).await? {
+            let upgrade = upgrade.ok_or_else(tunnel::not_upgradable)?;
+            if tunnelled {
+                return port_tunnel::tunnel(server, upgrade, &cx.headers, &to).await;
+            }
+            let [stdin, stdout, stderr, tty] = ["stdin", "stdout", "stderr", "tty"].map(|f| q.bool(f));
+            return remote_command::translate(server, upgrade, &cx.headers, to, Wanted { stdin, stdout, stderr, tty });
+        }
+    }
     let answer = forward(server, &to, cx.method.clone(), &cx.headers, request_body, upgrade).await?;
     match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => Ok(answer),

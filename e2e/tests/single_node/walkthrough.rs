@@ -293,6 +293,22 @@ fn exec_runs_commands_with_and_without_a_terminal(lab: &Lab) {
     let script = format!("script -qec '{kubectl} -n exec exec -ti client -- sh -c \"tty; stty size\"' /dev/null </dev/null");
     let o = lab.sh(&script).ok();
     assert!(o.contains("/dev/pts/"), "a terminal: {o}");
+    // The terminal's size follows the client's.
+    let wait = "until [ \\\"\\$(stty size)\\\" = \\\"41 99\\\" ]; do sleep 0.1; done; stty size";
+    let sized = format!(
+        "script -qec 'stty rows 41 cols 99; timeout --foreground 30 {kubectl} -n exec exec -ti client -- sh -c \"{wait}\"' /dev/null </dev/null"
+    );
+    assert!(lab.sh(&sized).ok().contains("41 99"));
+    // Input ends while the command still has something to say, and how it ended arrives: over WebSockets, with no falling back.
+    let much = "x".repeat(1 << 20);
+    let o = ns.kubectl_in(&["exec", "-v=7", "-i", "client", "--", "sh", "-c", "cat; exit 3"], &much);
+    assert_eq!((o.code, o.out.len()), (3, much.len()), "{}", o.err);
+    assert!(o.err.contains("v5.channel.k8s.io") && !o.err.contains("fallback"), "{}", o.err);
+    // A command may leave input unread.
+    for _ in 0..5 {
+        let o = ns.kubectl_in(&["exec", "-i", "client", "--", "sh", "-c", "head -c 5; exit 4"], &much[..1 << 15]);
+        assert_eq!((o.code, o.out.as_str()), (4, "xxxxx"), "{}", o.err);
+    }
     let missing = ns.exec("client", &["no-such-program"]).fails();
     assert!(missing.contains("no-such-program") && missing.contains("not found"), "{missing}");
 }

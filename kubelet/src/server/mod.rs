@@ -268,14 +268,14 @@ impl Service {
 
     /// The running container of a pod, or the answer that says why there is none.
     pub(crate) fn container_id(&self, ns: &str, pod: &str, container: &str) -> Result<String, Box<Answer>> {
-        let missing = || Box::new(text(StatusCode::NOT_FOUND, format!("pod does not exist: {pod:?}")));
+        let missing = || Box::new(text(StatusCode::NOT_FOUND, "pod does not exist"));
         let handle = self.pods.find(ns, pod).ok_or_else(missing)?;
         let view = handle.view();
         let running =
             crate::pod::spec::newest(&view.record, container).filter(|s| s.state() == cri::v1::ContainerState::ContainerRunning);
         running.map(|s| s.id.clone()).ok_or_else(|| {
-            let message = format!("unable to upgrade connection: container not found ({container:?})");
-            Box::new(text(StatusCode::NOT_FOUND, message))
+            // The client says what it was about to do.
+            Box::new(text(StatusCode::INTERNAL_SERVER_ERROR, format!("container not found ({container:?})")))
         })
     }
 }

@@ -7,8 +7,13 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 type Asked = Request<Incoming>;
+
+/// How long what the runtime has still said is waited for once it reads no more.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 struct Streams {
     stdin: bool,
@@ -66,7 +71,7 @@ pub async fn attach(service: &Service, request: Asked, ns: &str, pod: &str, cont
 
 pub async fn port_forward(service: &Service, request: Asked, ns: &str, pod: &str, q: &Query) -> Answer {
     let Some(handle) = service.pods.find(ns, pod) else {
-        return text(StatusCode::NOT_FOUND, format!("pod does not exist: {pod:?}"));
+        return text(StatusCode::NOT_FOUND, "pod does not exist");
     };
     let Some(sandbox) = handle.view().record.sandboxes.first().map(|s| s.id.clone()) else {
         return text(StatusCode::NOT_FOUND, format!("pod has no sandbox: {pod:?}"));
@@ -111,13 +116,90 @@ async fn tunnel(mut request: Asked, url: &http::Uri) -> Result<Answer, Box<dyn s
     let runtime = hyper::upgrade::on(&mut response);
     tokio::spawn(async move {
         match tokio::try_join!(client, runtime) {
-            Ok((client, runtime)) => {
-                let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(runtime)).await;
-            }
+            Ok((client, runtime)) => join(TokioIo::new(client), TokioIo::new(runtime)).await,
             Err(e) => tracing::debug!(error = %e, "stream not upgraded"),
         }
     });
     let mut answer = text(StatusCode::SWITCHING_PROTOCOLS, "");
     *answer.headers_mut() = response.headers().clone();
     Ok(answer)
+}
+
+/// Passes bytes on in both directions until the runtime has ended. One that leaves input unread, since the command has exited, resets
+/// the connection: its report of how the command ended lies before that and must not go with it.
+async fn join(client: impl AsyncRead + AsyncWrite, runtime: impl AsyncRead + AsyncWrite) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_runtime, mut to_runtime) = tokio::io::split(runtime);
+    let up = async {
+        let copied = tokio::io::copy(&mut from_client, &mut to_runtime).await;
+        let _ = to_runtime.shutdown().await;
+        copied
+    };
+    let down = async {
+        let _ = tokio::io::copy(&mut from_runtime, &mut to_client).await;
+        let _ = to_client.shutdown().await;
+    };
+    tokio::pin!(down);
+    let copied = tokio::select! {
+        () = &mut down => return,
+        copied = up => copied,
+    };
+    match copied {
+        Ok(_) => down.await,
+        Err(_) => drop(tokio::time::timeout(LAST_WORDS, down).await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::io::{AsyncReadExt as _, DuplexStream, ReadBuf};
+
+    /// A runtime that has said its last and resets the connection: writing to it fails.
+    struct Resets(DuplexStream);
+
+    impl AsyncRead for Resets {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Resets {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<std::io::Result<usize>> {
+            Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_runtime_said_before_it_left_arrives() {
+        let (mut client, near) = tokio::io::duplex(16);
+        let (runtime, mut far) = tokio::io::duplex(1 << 10);
+        client.write_all(b"never read").await.unwrap();
+        far.write_all(&[7; 1000]).await.unwrap();
+        drop(far);
+        let joined = tokio::spawn(join(near, Resets(runtime)));
+        let mut said = Vec::new();
+        client.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, [7; 1000]);
+        joined.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_ends_the_runtimes_input() {
+        let (client, near) = tokio::io::duplex(16);
+        let (runtime, mut far) = tokio::io::duplex(16);
+        let joined = tokio::spawn(join(near, runtime));
+        drop(client);
+        assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
+        drop(far);
+        joined.await.unwrap();
+    }
 }
