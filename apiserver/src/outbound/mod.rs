@@ -75,6 +75,8 @@ impl Outbound {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
+            // A watch passed on to a client that does not read must not hold up the other requests to its server.
+            .http2_initial_connection_window_size(1 << 30)
             .build(connector);
         if clients.len() >= MAX_PEERS {
             clients.remove(0);

@@ -33,6 +33,12 @@ pub struct HttpsConfig {
     pub insecure_skip_tls_verify: bool,
 }
 
+/// What a server may send of one answer before it is read, as Go's client has it.
+const STREAM_WINDOW: u32 = 4 << 20;
+/// Likewise of all answers together. So much that the streams' own windows fill first: a watch that nobody reads for a while
+/// must not hold up the answers of other requests, as its reader may be waiting for one of them.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+
 /// A pooled HTTPS connection to one API server.
 pub struct HttpsTransport {
     client: hyper_util::client::legacy::Client<Connector, Full<Bytes>>,
@@ -121,7 +127,8 @@ impl HttpsTransport {
             .pool_timer(TokioTimer::new())
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(15))
-            .http2_adaptive_window(true)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .build(connector);
         Self { client, origin, token, token_file }
     }
@@ -200,5 +207,42 @@ mod tests {
             let judged = trust(ca.cert.as_bytes()).expect("a bundle").verify_server_cert(&leaf, &[], &name, &[], UnixTime::now());
             assert_eq!(judged.is_ok(), trusted, "{case}");
         }
+    }
+
+    /// A server with two paths: `/watch` never ends and sends as fast as it may, `/` answers at once.
+    async fn serve(listener: tokio::net::TcpListener, tls: tokio_rustls::TlsAcceptor) {
+        use http_body_util::{BodyExt, StreamBody};
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let stream = tls.accept(stream).await.expect("TLS");
+        let service = hyper::service::service_fn(|r: http::Request<hyper::body::Incoming>| {
+            let body = if r.uri().path() == "/watch" {
+                let line = || Ok::<_, std::convert::Infallible>(hyper::body::Frame::data(Bytes::from(vec![b' '; 64 << 10])));
+                StreamBody::new(futures::stream::repeat_with(line)).boxed()
+            } else {
+                Full::new(Bytes::from("{}")).boxed()
+            };
+            std::future::ready(Ok::<_, std::convert::Infallible>(http::Response::new(body)))
+        });
+        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_nobody_reads_holds_up_no_other_request() {
+        let local = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        let pair = pki::Authority::issue_alone(&pki::Identity::server("localhost", &[], &[local])).expect("a certificate");
+        let tls = pki::tls::server_config(&pair, &[]).expect("a TLS configuration");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let server = format!("https://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(serve(listener, tokio_rustls::TlsAcceptor::from(Arc::new(tls))));
+        let config = HttpsConfig { server, ca_pem: Some(pair.cert.as_bytes().to_vec()), ..Default::default() };
+        let client = crate::Client::new(Arc::new(HttpsTransport::new(config).expect("a transport")));
+        let unread = client.watch_path::<serde_json::Value>("/watch", &crate::ListOptions::default(), 60).await.expect("a watch");
+        // Many answers: the first ones may precede what the watch sends.
+        for _ in 0..100 {
+            assert_eq!(client.get_path("/").await.expect("an answer"), serde_json::json!({}));
+        }
+        drop(unread);
     }
 }
