@@ -1,3 +1,5 @@
+//! Sessions between a client and a remote command that are played by the test: early ends, back pressure, leaving.
+
 use super::*;
 use tokio::io::AsyncReadExt as _;
 
