@@ -71,6 +71,12 @@ profile: ## where Skiff's time and memory go (WHAT=api|scheduler|proxy|node or a
 	$(PROFILE_BUILD) $(CARGO) build --release --bin skiff --bin bench
 	$(SUDO) env "PATH=$$PATH" "CARGO_TARGET_DIR=$(TARGET)" "ETCD=$$ETCD" "CNI_BIN=$$CNI_BIN" hack/profile.sh $(or $(WHAT),api) $(if $(SIZE),--size $(SIZE))
 
+.PHONY: beside
+beside: ## the same odd requests to Skiff's API server and to upstream's, and where the answers differ (MODE=create|write|read)
+	@hack/deps.sh bench || $(SUDO) hack/deps.sh bench --install
+	$(CARGO) build --release --bin skiff
+	$(SUDO) env "PATH=$$PATH" "CARGO_TARGET_DIR=$(TARGET)" hack/beside/run.sh $(or $(MODE),create)
+
 .PHONY: conformance conformance-ci
 conformance: ## the upstream suite in a lab (FOCUS=regex SKIP=regex PROCS=n NODES=n; KUBECONFIG=file for another cluster)
 	@hack/deps.sh conformance || $(SUDO) hack/deps.sh conformance --install
